@@ -295,6 +295,14 @@ def request() -> AbstractContextManager[None]:
     return _Request()
 
 
+def further_query() -> AbstractContextManager[None]:
+    """Inside, one of several queries that a request asks: with a budget of its own, and the limits of the request."""
+    here, own = _REQUEST.get(), _Request()
+    if here is not None:
+        own.limit, own.read_limit = here.limit, here.read_limit
+    return own
+
+
 def request_budget(make: Callable[[], MemoryBudget]) -> MemoryBudget:
     """The budget of the request that this task answers; outside of any, a new one, which its first user closes."""
     here = _REQUEST.get()

@@ -17,6 +17,7 @@ from app.settings.own_overrides import read_own, shown
 from tables.errors import StorageError
 from tables.storage.object_store import ObjectStore
 from tables.tenant import valid_tenant
+from tables.wire.json_text import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,17 @@ class NoOwnOverrides(Exception):  # noqa: N818  (as above)
     """The tenant has set nothing. HTTP 404."""
 
 
+class UnreadableOverrides(Exception):  # noqa: N818  (as above)
+    """What is stored for the tenant is no JSON that can be answered; it does not count. HTTP 409. version: of it"""
+
+    def __init__(self, tenant: str, why: str, version: str) -> None:
+        super().__init__(
+            f"the stored overrides of tenant {tenant} cannot be read and do not count: {why}. Delete or replace them, "
+            "with this answer's ETag as If-Match"
+        )
+        self.version = version
+
+
 class Versioned(NamedTuple):
     """What a tenant has set, with Tempo's names, and its version."""
 
@@ -73,11 +85,19 @@ class OwnOverrides:
         self._lock = threading.Lock()
 
     def get(self, tenant: str) -> Versioned:
-        """What the tenant has set. Raises: NoOwnOverrides"""
-        data = self._store.get(_path(tenant))
-        if not data:
-            raise NoOwnOverrides(f"tenant {tenant} has set no overrides")
-        return Versioned(json.loads(data), _version(data))
+        """What the tenant has set. Raises: NoOwnOverrides, UnreadableOverrides"""
+        data = self._stored(tenant)
+        try:
+            return Versioned(_parsed(data), _version(data))
+        except ValueError as err:
+            raise UnreadableOverrides(tenant, str(err)[:200], _version(data)) from err
+
+    def version(self, tenant: str) -> str:
+        """Of what the tenant has set; NEW: nothing"""
+        try:
+            return _version(self._stored(tenant))
+        except NoOwnOverrides:
+            return NEW
 
     def merged(self, tenant: str) -> Mapping[str, Any]:
         """What counts for the tenant, of what it may set, with Tempo's names."""
@@ -95,7 +115,10 @@ class OwnOverrides:
         return _version(data)
 
     def patch(self, tenant: str, patch: Any) -> Versioned:
-        """Changes what the tenant has set by a JSON merge patch (RFC 7396). Raises: ValueError, Conflicting"""
+        """Changes what the tenant has set by a JSON merge patch (RFC 7396).
+
+        Raises: ValueError, Conflicting, UnreadableOverrides
+        """
         for _ in range(_PATCHES_MAX):
             try:
                 known = self.get(tenant)
@@ -110,9 +133,15 @@ class OwnOverrides:
 
     def delete(self, tenant: str, version: str) -> None:
         """Removes what the tenant has set. Raises: VersionMismatch, NoOwnOverrides"""
-        self.get(tenant)
+        self._stored(tenant)
         self._write(tenant, _DELETED, version)
         self._hold(tenant, None)
+
+    def _stored(self, tenant: str) -> bytes:
+        data = self._store.get(_path(tenant))
+        if not data:
+            raise NoOwnOverrides(f"tenant {tenant} has set no overrides")
+        return data
 
     def poll(self) -> None:
         """Reads what others have changed. What cannot be read, or is wrong, stays as it was."""
@@ -136,7 +165,7 @@ class OwnOverrides:
         FETCHED.inc()
         try:
             data = self._store.get(_path(tenant))
-            entry = self._checked(tenant, json.loads(data)) if data else None
+            entry = self._checked(tenant, _parsed(data)) if data else None
         except (StorageError, ValueError) as err:
             FETCH_FAILED.inc()
             log.error("the overrides that tenant %s has set cannot be used: %s", tenant, err)
@@ -152,11 +181,7 @@ class OwnOverrides:
 
     def _checked(self, tenant: str, tree: Any) -> TenantOverrides:
         """Raises: ValueError, which says what is wrong"""
-        try:
-            # Python reads halves of surrogate pairs, which nobody can write: not as an answer, nor as a label.
-            orjson.dumps(tree)
-        except TypeError as err:
-            raise ValueError(f"no JSON that can be written again: {err}") from err
+        check_json(tree)
         entry = read_own(tree)
         try:
             self._overrides.check_own(tenant, entry)
@@ -192,6 +217,23 @@ class OwnOverrides:
                 self._entries[tenant] = entry
             self._stamps.pop(tenant, None)
             self._overrides.set_own(dict(self._entries))
+
+
+def check_json(tree: Any) -> None:
+    """Python reads halves of surrogate pairs, which nobody can write: not as an answer, nor as a label. And it reads
+    larger numbers and deeper nesting than others. Raises: ValueError
+    """
+    try:
+        orjson.dumps(tree)
+    except TypeError as err:
+        raise ValueError(f"no JSON that can be written again: {err}") from err
+
+
+def _parsed(data: bytes) -> Any:
+    """What is stored: an earlier version took halves of surrogate pairs, which become U+FFFD. Raises: ValueError"""
+    tree = parse_json(data)
+    check_json(tree)
+    return tree
 
 
 def merge_patch(tree: Any, patch: Any) -> Any:

@@ -173,6 +173,15 @@ def dictionary(codes: npt.NDArray[Any], values: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(index_type(len(values)), copy=False)), values)
 
 
+def spread_bytes(array: Any) -> int:
+    """What the values of a DictionaryArray of texts or bytes take where each row has its own; of others nothing."""
+    if not pa.types.is_dictionary(array.type) or array.null_count == len(array):
+        return 0
+    codes = value_slots(array.indices)[valid_rows(array)]
+    lengths = np.diff(list_offsets(array.dictionary))[codes]
+    return int(lengths.sum(dtype=np.int64)) + 4 * len(array) + len(array) // 8
+
+
 def concat(arrays: list[Any]) -> Any:
     """As `pa.concat_arrays`, but without copying a single array."""
     return pa.concat_arrays(arrays) if len(arrays) > 1 else arrays[0]

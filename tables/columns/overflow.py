@@ -1,6 +1,6 @@
 """The list column `overflow` of `tables.schema`: attributes without their own column, shown as if they had one."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 
-from tables.columns.arrays import list_parents, list_values, numbers, ranges
+from tables.columns.arrays import list_parents, list_values, numbers, one_array, ranges
 from tables.columns.types import Int64s
 from tables.schema import ATTRIBUTE_TYPES, OVERFLOW, parse_attribute_column
 from tables.turns import as_list
@@ -18,10 +18,13 @@ COLUMN: Final = "overflow"
 # Texts of its entries that come oftener than once: read as dictionaries, or the name of an attribute takes its length
 # for each span that has it.
 DICTIONARIES: Final = ("overflow.list.element.column", "overflow.list.element.string_value")
+# Of bytes and lists: merges read them as dictionaries, too. Queries count them as often as rows have them.
+BYTES: Final = "overflow.list.element.bytes_value"
 
 # A longer key never gets a column: Parquet's footer repeats each name several times.
 KEY_CHARS_MAX: Final = 1024
 
+_TEXTS: Final = (pa.string(), pa.binary())
 _VALUE_FIELDS: Final = ("string_value", "bool_value", "int_value", "double_value", "bytes_value")
 _LIST_FIELDS: Final = {
     "string[]": "string_value",
@@ -37,11 +40,79 @@ def value_field(word: str) -> str:
 
 
 def entries(columns: Any, word_field: str, values: Any) -> pa.StructArray:
-    """Entries whose values are all in one field. columns: the column name of each entry, a string array"""
+    """Entries whose values are all in one field. columns: the column name of each entry; names and texts may be coded
+
+    Names, texts and bytes become dictionaries: the rows of a resource have the same, of up to 64 KiB each.
+    """
     count = len(values)
-    arrays = [columns]
-    arrays += [values if f.name == word_field else pa.nulls(count, f.type) for f in list(OVERFLOW)[1:]]
-    return pa.StructArray.from_arrays(arrays, fields=list(OVERFLOW))
+    given = {"column": columns, word_field: values}
+    arrays = [_coded(given[f.name]) if f.name in given else pa.nulls(count, _coded_type(f.type)) for f in OVERFLOW]
+    return _struct(arrays)
+
+
+def joined_entries(parts: Sequence[pa.StructArray]) -> pa.StructArray:
+    """Entries below each other. Arrow cannot join dictionaries within structs."""
+    return _struct([joined_values([part.field(number) for part in parts]) for number in range(OVERFLOW.num_fields)])
+
+
+def joined_values(arrays: Sequence[Any]) -> Any:
+    """Values of one type below each other, some of them coded: texts and bytes as one DictionaryArray, others plain."""
+    chunks = pa.chunked_array([_coded(array) for array in arrays])
+    return one_array(chunks.unify_dictionaries() if pa.types.is_dictionary(chunks.type) else chunks)
+
+
+def sorted_entries(lists: Any) -> Any:
+    """Each row's entries by column, and of a column that a row has twice the last: equal rows have equal entries."""
+    entries = lists.values
+    encoded = entries.field("column").dictionary_encode()
+    rank = np.empty(len(encoded.dictionary), np.int64)
+    rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
+    names = rank[encoded.indices.to_numpy()]
+    lengths = np.diff(lists.offsets.to_numpy())
+    rows = np.repeat(np.arange(len(lists)), lengths)
+    order = np.lexsort((names, rows))
+    names, rows = names[order], rows[order]
+    last = np.r_[(names[1:] != names[:-1]) | (rows[1:] != rows[:-1]), True] if len(order) else np.ones(0, np.bool_)
+    offsets = np.zeros(len(lists) + 1, np.int32)
+    np.cumsum(np.bincount(rows[last], minlength=len(lists)), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), entries.take(pa.array(order[last])))
+
+
+def without_columns(lists: Any, names: Collection[str]) -> Any:
+    """The lists without the entries of some columns; the same object if there are none."""
+    found = list_values(lists)
+    coded = _coded(found.field("column"))
+    gone = np.array([name in names for name in as_list(coded.dictionary)], np.bool_)
+    if not gone.any():
+        return lists
+    kept = ~gone[numbers(coded.indices)]
+    offsets = np.zeros(len(lists) + 1, np.int32)
+    np.cumsum(np.bincount(list_parents(lists)[kept], minlength=len(lists)), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), found.filter(pa.array(kept)))
+
+
+def _struct(arrays: Sequence[Any]) -> pa.StructArray:
+    fields = [pa.field(f.name, array.type) for f, array in zip(OVERFLOW, arrays, strict=True)]
+    return pa.StructArray.from_arrays(arrays, fields=fields)
+
+
+def _coded_type(type_: Any) -> Any:
+    return pa.dictionary(pa.int32(), type_) if type_ in _TEXTS else type_
+
+
+def _coded(array: Any) -> Any:
+    """Texts and bytes as DictionaryArray, in which no value is twice; other values plain."""
+    if array.type in _TEXTS:
+        return array.dictionary_encode()
+    if pa.types.is_dictionary(array.type):
+        if array.type.value_type not in _TEXTS:
+            return array.dictionary_decode()
+        unique = array.dictionary.dictionary_encode()
+        if len(unique.dictionary) < len(unique):
+            return pa.DictionaryArray.from_arrays(unique.indices.take(array.indices), unique.dictionary)
+        if array.type.index_type != pa.int32():
+            return pa.DictionaryArray.from_arrays(array.indices.cast(pa.int32()), array.dictionary)
+    return array
 
 
 def column_names(lists: pa.ListArray) -> frozenset[str]:
@@ -119,7 +190,7 @@ class SparseColumns:
         if len(at):
             last = np.r_[(rows[1:] != rows[:-1]) | (owners[1:] != owners[:-1]), True]
             owners, rows, at = owners[last], rows[last], at[last]
-        return owners, rows, self.entries.field(value_field(word)).take(pa.array(at))
+        return owners, rows, _plain_bytes(self.entries.field(value_field(word)).take(pa.array(at)))
 
     def by_type(self) -> Iterator[tuple[list[str], Any, Any, Any]]:
         """All columns, those of one type below each other: their names, and the rest as of `columns`."""
@@ -162,14 +233,24 @@ def _word(name: str) -> str:
 
 
 def _typed(values: Any, word: str) -> Any:
+    if pa.types.is_dictionary(values.type):
+        # Of the dictionary of all columns together what is used here.
+        used = values.indices.dictionary_encode()
+        values = pa.DictionaryArray.from_arrays(used.indices, values.dictionary.take(used.dictionary))
     field = _LIST_FIELDS.get(word)
     if field is None:
-        # The dictionary is that of all columns together.
-        return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+        return _plain_bytes(values)
+    coded = _coded(values)
     lists = [
-        [getattr(item, field) for item in AnyValue.FromString(raw).array_value.values] for raw in values.to_pylist()
+        [getattr(item, field) for item in AnyValue.FromString(raw).array_value.values]
+        for raw in as_list(coded.dictionary)
     ]
-    return pa.array(lists, ATTRIBUTE_TYPES[word])
+    return pa.array(lists, ATTRIBUTE_TYPES[word]).take(coded.indices)
+
+
+def _plain_bytes(values: Any) -> Any:
+    is_coded = pa.types.is_dictionary(values.type) and values.type.value_type == pa.binary()
+    return values.dictionary_decode() if is_coded else values
 
 
 def serialized_lists(values: Any, word: str) -> Any:
@@ -208,7 +289,7 @@ class Overflow:
         order: Int64s = np.argsort(row, kind="stable")
         offsets = np.zeros(self._rows + 1, np.int32)
         np.cumsum(np.bincount(row, minlength=self._rows), out=offsets[1:])
-        found = pa.concat_arrays(self._entries).take(pa.array(order))
+        found = joined_entries(self._entries).take(pa.array(order))
         return {COLUMN: pa.ListArray.from_arrays(pa.array(offsets), found)}
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tables.columns import overflow
 from tables.columns.overflow import Overflow, SparseColumns, rarest, value_field
@@ -15,7 +14,7 @@ from tables.columns.types import Int64s
 from tables.columns.whole_traces import SERVICE_NAME
 from tables.merge.columns import Part
 from tables.merge.inputs import Columns
-from tables.schema import ATTRIBUTE_TYPES, OVERFLOW, parse_attribute_column
+from tables.schema import parse_attribute_column
 
 
 @dataclass(slots=True)
@@ -37,7 +36,7 @@ def attribute_counts(columns: Columns) -> Counter[str]:
         if parse_attribute_column(name) is not None:
             counts[name] = len(array) - array.null_count
     if overflow.COLUMN in columns:
-        sparse = SparseColumns.of(_plain_texts(columns[overflow.COLUMN]))
+        sparse = SparseColumns.of(columns[overflow.COLUMN])
         sizes = np.diff(sparse.ends, prepend=0)
         counts.update({name: int(sizes[number]) for name, number in sparse.names.items()})
     return counts
@@ -67,7 +66,7 @@ class Attributes:
         for part in parts:
             lists = part.columns.get(overflow.COLUMN)
             if lists is not None:
-                self._sparse.append(_Sparse(first, SparseColumns.of(_plain_texts(lists))))
+                self._sparse.append(_Sparse(first, SparseColumns.of(lists)))
             first += part.rows
 
     def from_overflow(self) -> list[str]:
@@ -76,13 +75,11 @@ class Attributes:
 
     def column(self, name: str, own: Any | None) -> Any:
         """The column of an attribute that some parts have in their overflow, and others (own) in a column."""
-        attribute = parse_attribute_column(name)
-        type_ = ATTRIBUTE_TYPES[attribute.type if attribute is not None else "string"]
         arrays: list[Any] = []
         index = np.full(self._rows, -1, np.int64)
         end = 0
         if own is not None:
-            arrays.append(own.dictionary_decode() if pa.types.is_dictionary(own.type) else own)
+            arrays.append(own)
             valid = own.is_valid().to_numpy(zero_copy_only=False)
             index[valid] = np.flatnonzero(valid)
             end = self._rows
@@ -90,10 +87,9 @@ class Attributes:
             if name in one.names:
                 at, values = one.columns.column(name)
                 index[at + one.first] = end + np.arange(len(at))
-                arrays.append(values.cast(type_))
+                arrays.append(values)
                 end += len(at)
-        found = pa.concat_arrays(arrays).take(pa.array(index, mask=index < 0))
-        return found.dictionary_encode() if found.type == pa.string() else found
+        return overflow.joined_values(arrays).take(pa.array(index, mask=index < 0))
 
     def to_overflow(self, columns: Mapping[str, Any], place: Int64s | None) -> dict[str, Any]:
         """The column `overflow`, if any row has an entry.
@@ -113,7 +109,7 @@ class Attributes:
             if len(at):
                 rows = one.columns.rows[at].astype(np.int64) + one.first
                 _add(collected, rows, one.columns.entries.take(pa.array(at)), place)
-        return {name: _sorted_entries(lists) for name, lists in collected.columns().items()}
+        return {name: overflow.sorted_entries(lists) for name, lists in collected.columns().items()}
 
 
 def _add(collected: Overflow, rows: Int64s, entries: Any, place: Int64s | None) -> None:
@@ -128,39 +124,7 @@ def _add(collected: Overflow, rows: Int64s, entries: Any, place: Int64s | None) 
 def _entries(name: str, values: Any) -> pa.StructArray:
     attribute = parse_attribute_column(name)
     assert attribute is not None
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
     if attribute.type.endswith("[]"):
         values = overflow.serialized_lists(values, attribute.type)
-    names = pa.array([name]).take(pa.array(np.zeros(len(values), np.int8)))
+    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(values), np.int32)), pa.array([name]))
     return overflow.entries(names, value_field(attribute.type), values)
-
-
-def _sorted_entries(lists: Any) -> Any:
-    """Each row's entries by column, and of a column that a row has twice the last: equal rows have equal entries."""
-    entries = lists.values
-    encoded = entries.field("column").dictionary_encode()
-    rank = np.empty(len(encoded.dictionary), np.int64)
-    rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
-    names = rank[encoded.indices.to_numpy()]
-    lengths = np.diff(lists.offsets.to_numpy())
-    rows = np.repeat(np.arange(len(lists)), lengths)
-    order = np.lexsort((names, rows))
-    names, rows = names[order], rows[order]
-    last = np.r_[(names[1:] != names[:-1]) | (rows[1:] != rows[:-1]), True] if len(order) else np.ones(0, np.bool_)
-    offsets = np.zeros(len(lists) + 1, np.int32)
-    np.cumsum(np.bincount(rows[last], minlength=len(lists)), out=offsets[1:])
-    return pa.ListArray.from_arrays(pa.array(offsets), entries.take(pa.array(order[last])))
-
-
-def _plain_texts(lists: Any) -> Any:
-    """The overflow with plain strings: dictionaries inside of lists cannot be joined."""
-    offsets = pc.fill_null(pc.list_value_length(lists), 0)
-    values = pc.list_flatten(lists)
-    fields = [
-        one.dictionary_decode() if pa.types.is_dictionary(one.type) else one
-        for one in (values.field(number) for number in range(values.type.num_fields))
-    ]
-    structs = pa.StructArray.from_arrays(fields, fields=list(OVERFLOW))
-    ends = np.r_[0, np.cumsum(offsets.to_numpy(zero_copy_only=False))].astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(ends), structs)

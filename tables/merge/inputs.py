@@ -185,6 +185,6 @@ def _dictionaries(metadata: pq.FileMetaData) -> list[str]:
         chunk = group.column(number)
         if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page:
             path = chunk.path_in_schema
-            if ".list." not in path or path in overflow.DICTIONARIES:
+            if ".list." not in path or path in (*overflow.DICTIONARIES, overflow.BYTES):
                 found.append(path)
     return found

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from zlib_ng import zlib_ng
 
 from tables.columns import overflow
-from tables.columns.arrays import one_array
+from tables.columns.arrays import list_values, one_array, spread_bytes
 from tables.parquet.footer import MAGIC, footer_start
 from tables.parquet.layout import Storing, layout, leaf_head, storing
 from tables.schema import SCHEMA_VERSION
@@ -188,6 +188,10 @@ def with_directory(data: pa.Buffer, table: pa.Table) -> pa.Buffer:
 
     def decoded_bytes(column: str, leaves: range) -> int:
         array = columns[column]
+        if column == overflow.COLUMN:
+            return int(array.nbytes) + spread_bytes(list_values(array).field("bytes_value"))
+        if pa.types.is_dictionary(array.type) and array.type.value_type == pa.binary():
+            return spread_bytes(array)
         if pa.types.is_dictionary(array.type) and array.type.value_type != pa.string():
             return len(array) * int(array.type.value_type.bit_width) // 8 + len(array) // 8
         if pa.types.is_string(array.type) or pa.types.is_dictionary(array.type):

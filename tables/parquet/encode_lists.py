@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tables.columns.arrays import list_offsets, numbers, ranges
+from tables.columns.arrays import list_offsets, numbers, ranges, spread_bytes
 from tables.columns.types import Int64s
 from tables.parquet.encode_pages import (
     DICTIONARY_VALUES_MAX,
@@ -59,7 +59,9 @@ def encode_sparse_lists(lists: Any, starts: Sequence[int]) -> list[EncodedChunk]
 
     lists: ListArray of any depth; starts: the first row of each page, and the number of rows, at least 1
     """
-    if not _is_known(lists.type) or lists.nbytes > _PAGE_BYTES * (len(starts) - 1):
+    bytes_max = _PAGE_BYTES * (len(starts) - 1)
+    lists = _without_codes(lists, bytes_max)
+    if not _is_known(lists.type) or lists.nbytes > bytes_max:
         return None
     offsets = list_offsets(lists)
     # All other rows are alike: null, or empty lists.
@@ -121,6 +123,21 @@ class _LevelEncoder:
         if found is None:
             found = self._nothing[id(levels)] = make()
         return found
+
+
+def _without_codes(lists: Any, bytes_max: int) -> Any:
+    """Lists of structs whose texts are coded with plain ones; as they are where these would be too large."""
+    items = lists.values
+    if not pa.types.is_struct(items.type) or items.null_count:
+        return lists
+    fields = [items.field(number) for number in range(items.type.num_fields)]
+    coded = [pa.types.is_dictionary(field.type) for field in fields]
+    if not any(coded) or sum(map(spread_bytes, fields)) > bytes_max:
+        return lists
+    plain = [field.dictionary_decode() if is_coded else field for field, is_coded in zip(fields, coded, strict=True)]
+    made = pa.StructArray.from_arrays(plain, [field.name for field in items.type])
+    type_ = pa.list_(pa.field(lists.type.value_field.name, made.type))
+    return pa.Array.from_buffers(type_, len(lists), lists.buffers()[:2], offset=lists.offset, children=[made])
 
 
 def _is_known(type_: Any) -> bool:

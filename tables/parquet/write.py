@@ -64,7 +64,7 @@ def _plain_numbers(flat: pa.Table) -> pa.Table:
     """The table without dictionaries of what is no text."""
     columns = {name: one_array(flat[name]) for name in flat.column_names}
     for name, array in columns.items():
-        if pa.types.is_dictionary(array.type) and array.type.value_type != pa.string():
+        if pa.types.is_dictionary(array.type) and array.type.value_type not in (pa.string(), pa.binary()):
             columns[name] = array.dictionary_decode()
     return pa.table(columns)
 

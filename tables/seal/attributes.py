@@ -142,7 +142,7 @@ def _overflow(overflow: Overflow, field: str, values: Any, chosen: _Entries) -> 
 def _overflow_plain(overflow: Overflow, word: str, chosen: _Entries, values: Any) -> None:
     used, dense = np.unique(chosen.key, return_inverse=True)
     columns = [attribute_column("span", chosen.names[number], word) for number in used.tolist()]
-    named = pa.array(columns, pa.string()).take(pa.array(dense))
+    named = pa.DictionaryArray.from_arrays(pa.array(dense, pa.int32()), pa.array(columns, pa.string()))
     overflow.add(chosen.row, overflow_entries(named, value_field(word), values))
 
 

@@ -139,9 +139,10 @@ def _overflow(scope: str, values: dict[tuple[str, str], dict[int, Any]], codes: 
         counts = np.bincount([number for number, _, _ in found], minlength=int(codes.max()) + 1)
         starts = np.cumsum(counts) - counts
         at = pa.array(ranges(starts[codes], counts[codes]))
-        columns = pa.array([column for _, column, _ in found], pa.string()).take(at)
-        type_ = OVERFLOW.field(field).type
-        kept = pa.array([value for _, _, value in found], type_).take(at)
+        # Codes: each span of a resource has its names and values, of up to 64 KiB each.
+        columns = pa.array([column for _, column, _ in found], pa.string()).dictionary_encode().take(at)
+        kept = pa.array([value for _, _, value in found], OVERFLOW.field(field).type)
+        kept = (kept if pa.types.is_primitive(kept.type) else kept.dictionary_encode()).take(at)
         overflow.add(np.repeat(np.arange(len(codes)), counts[codes]), entries(columns, field, kept))
 
 

@@ -104,6 +104,23 @@ def test_one_budget_for_a_request() -> None:
     assert budgets[0] is budgets[1] is not budgets[2]
 
 
+def test_several_queries_of_a_request_have_a_budget_each() -> None:
+    """With the limits of the request; what one has reserved is free when it has ended."""
+    shared = SharedMemory(100 * MIB)
+    with memory.request():
+        memory.limit_request(memory.RequestLimit(32 * MIB, "the tenant's own"))
+        memory.limit_reading(memory.ReadLimit(5, "the tenant's own", "acme"))
+        for _ in range(3):
+            with memory.further_query():
+                budget = memory.request_budget(lambda: MemoryBudget(64 * MIB, shared))
+                budget.reserve(20 * MIB, "columns")
+                with pytest.raises(QueryTooLarge, match="the tenant's own"):
+                    budget.reserve(20 * MIB, "more columns")
+                with pytest.raises(memory.ReadsTooMuch, match="acme"):
+                    budget.check_read(6)
+            assert shared.bytes == 0
+
+
 # ---- estimates
 
 

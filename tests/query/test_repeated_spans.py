@@ -21,45 +21,19 @@ from tables.columns.in_memory import TableSource
 from tables.columns.repeated import Kept, Origins, known_repeated
 from tables.columns.whole_traces import FACT_COLUMNS
 from tables.parquet import group
-from tables.parquet.group import GroupSource
 from tables.parquet.read import ParquetSource
-from tables.parquet.small_files import SmallFile, load
-from tables.parquet.write import to_parquet
 from tables.schema import OPTIONAL
-from tables.seal import seal
 from tables.storage.byte_cache import ByteCache
-from tables.storage.checksum import tail_of
-from tables.wire.otlp.decoder import OtlpDecoder
 from tests.helpers.examples import examples
-from tests.helpers.files import file_of
+from tests.helpers.resting import DECODER, file_source, group_source, sealed
 from tests.strategies import REQUESTS
 
-DECODER = OtlpDecoder()
 # Values that a span without the field has, too.
 NOTHING = {
     **dict.fromkeys(EMPTY_TEXTS, ""),
     **{name: [] for name in MOSTLY_EMPTY},
     **{field.name: 0 for field in OPTIONAL if str(field.type) == "uint32"},
 }
-
-
-def sealed(request: ExportTraceServiceRequest, columns_max: int = 1000) -> Any:
-    return seal([DECODER.decode([request.SerializeToString()]).spans], columns_max)
-
-
-def file_source(name: str, table: Any, cache: Any) -> ParquetSource:
-    made = to_parquet(table)
-    return ParquetSource(name, lambda: file_of(made), cache, table.num_rows)
-
-
-def group_source(name: str, tables: Sequence[Any], cache: Any) -> GroupSource:
-    made = [to_parquet(table) for table in tables]
-    files = [
-        SmallFile(f"{name} {number}", data.size, table.num_rows, tail_of(data))
-        for number, (data, table) in enumerate(zip(made, tables, strict=True))
-    ]
-    loaded = [load(file, data) for file, data in zip(files, made, strict=True)]
-    return GroupSource(name, files, lambda _: loaded, cache)
 
 
 def stitched(sources: Sequence[Any]) -> StitchedSource | None:

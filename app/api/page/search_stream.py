@@ -14,10 +14,11 @@ from aiohttp import web
 from app.api import params
 from app.api.call import Call, call_of
 from app.api.errors import explain
+from app.api.partial import observer_of
 from app.api.tempo.latest_value import LatestValue
 from app.api.tempo.search import search_json
 from query.results import SearchResult
-from query.scan.progress import Progress, QueryObserver
+from query.scan.progress import Progress
 
 routes = web.RouteTableDef()
 
@@ -33,12 +34,11 @@ async def search_stream(request: web.Request) -> web.StreamResponse:
     """The parameters of /api/search. An error before the first line has its HTTP status; later it is the last line."""
     call = call_of(request)
     asked, latest = params.search_request(call.params, call.limits), LatestValue[SearchResult]()
-    missing: list[str] | None = [] if params.flag(call.params, "allow_partial") else None
-    observer = QueryObserver(progress=Progress(latest.put, PARTIAL_S), missing_data=missing)
+    observer = observer_of(call, Progress(latest.put, PARTIAL_S))
     asking = asyncio.ensure_future(call.backend.search(call.tenant, asked, observer))
     asking.add_done_callback(lambda _: latest.wake())
     try:
-        return await _Lines(request, call, missing).send(asking, latest)
+        return await _Lines(request, call, observer.missing_data).send(asking, latest)
     finally:
         asking.cancel()
 

@@ -8,9 +8,8 @@ that client spans name in `db.system.name` or `db.system`.
 
 import asyncio
 import itertools
-import time
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import orjson
 from aiohttp import web
@@ -23,10 +22,12 @@ from app.api.page.service_stats import Edge, Key, Node, Stats, counted, with_qua
 from app.api.page.together import together
 from app.api.partial import observer_of
 from app.api.status.process import PROCESS
+from query import memory
 from query.requests import InstantRequest
 from query.results import Series
 from tables.units import NS_PER_S
 
+T = TypeVar("T")
 routes = web.RouteTableDef()
 
 PROMETHEUS: Final = "prometheus"
@@ -35,8 +36,9 @@ TRACES: Final = "traces"
 SERVICES_MAX: Final = 60
 # A map must not keep others from their queries.
 _AT_ONCE: Final = 3
-# Nor for minutes: after that no further service is asked, and the answer says how many were left out.
-_EDGES_S: Final = 20.0
+# Nor for minutes: services are needed; what else is not known by then is given up, and the answer says what it lacks.
+_CONNECTIONS_S: Final = 20.0
+_NO_DATABASES: Final = "databases: there was no time left to ask for them"
 _SERVICE: Final = "resource.service.name"
 _DATABASES: Final = ("span.db.system.name", "span.db.system")
 _REQUESTS: Final = "{ kind = server || kind = consumer }"
@@ -104,26 +106,26 @@ def _kind(database: bool) -> str:  # noqa: FBT001
 class _Map:
     def __init__(self, call: Call, asked: InstantRequest) -> None:
         self._call, self._asked = call, asked
-        self._slots, self._turns = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
-        self._last_s = time.monotonic() + _EDGES_S
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._until_s = asyncio.get_running_loop().time() + _CONNECTIONS_S
         self.missing: list[str] = []
 
     async def make(self, around: str = "") -> tuple[list[Node], list[Edge], int]:
         """Nodes, edges, and how many services were left out of the edges."""
         services = await self._services()
         busiest = sorted(services, key=lambda name: (-services[name].spans, name))
-        near = await self._near(around) if around in services and len(services) > SERVICES_MAX else []
-        asked = list(dict.fromkeys([*(name for name in near if name in services), *busiest]))[:SERVICES_MAX]
         nodes = [Node(name, False, stats) for name, stats in services.items()]
         edges: list[Edge] = []
+        for stored in await together([self._databases(name) for name in _DATABASES]):
+            nodes += stored[0]
+            edges += stored[1]
+        near = await self._near(around) if around in services and len(services) > SERVICES_MAX else []
+        asked = list(dict.fromkeys([*(name for name in near if name in services), *busiest]))[:SERVICES_MAX]
         left_out = len(services) - len(asked)
         if len(services) > 1:
             for called in await together([self._called_by(name) for name in asked]):
                 edges += called or ()
                 left_out += called is None
-        for stored in await together([self._databases(name) for name in _DATABASES]):
-            nodes += stored[0]
-            edges += stored[1]
         return nodes, edges, left_out
 
     async def _services(self) -> dict[str, Stats]:
@@ -136,45 +138,56 @@ class _Map:
 
     async def _called_by(self, client: str) -> list[Edge] | None:
         """None: there was no time left."""
-        async with self._turns:
-            if time.monotonic() > self._last_s:
-                return None
-            found = await self._stats(_beside(client, ">"), [_SERVICE])
-        return [Edge(client, key[0], False, stats) for key, stats in found.items()]
+        found = await self._in_time(lambda: self._stats(_beside(client, ">"), [_SERVICE]))
+        return None if found is None else [Edge(client, key[0], False, stats) for key, stats in found.items()]
 
     async def _near(self, service: str) -> list[str]:
-        """A service, its callers, those that it calls, and the callers of its callers."""
+        """A service, its callers, those that it calls, and the callers of its callers: as many as there is time for."""
         callers, callees = await together([self._next(service, "<"), self._next(service, ">")])
         further = await together([self._next(caller, "<") for caller in callers[:SERVICES_MAX]])
         return [service, *callers, *callees, *itertools.chain(*further)]
 
     async def _next(self, service: str, operator: str) -> list[str]:
-        found = await self._stats(_beside(service, operator), [_SERVICE], durations=False)
+        found = await self._in_time(lambda: self._stats(_beside(service, operator), [_SERVICE], durations=False)) or {}
         return sorted((key[0] for key in found), key=lambda name: -found[name,].count)
 
     async def _databases(self, field: str) -> tuple[list[Node], list[Edge]]:
         spans = f"{{ kind = client && {field} != nil }}"
-        edges = await self._stats(spans, [_SERVICE, field])
-        if not edges:
+        edges = await self._in_time(lambda: self._stats(spans, [_SERVICE, field]))
+        nodes = await self._in_time(lambda: self._stats(spans, [field])) if edges else {}
+        if edges is None or nodes is None:
+            self.missing.append(_NO_DATABASES)
             return [], []
-        nodes = await self._stats(spans, [field])
         return (
             [Node(key[0], True, stats) for key, stats in nodes.items()],
             [Edge(key[0], key[1], True, stats) for key, stats in edges.items()],
         )
 
+    async def _in_time(self, ask: Callable[[], Awaitable[T]]) -> T | None:
+        """None: there was no time left. What then still runs is given up."""
+        if asyncio.get_running_loop().time() > self._until_s:
+            return None
+        try:
+            async with asyncio.timeout_at(self._until_s):
+                return await ask()
+        except TimeoutError:
+            return None
+
     async def _stats(self, spans: str, by: Sequence[str], *, durations: bool = True) -> dict[Key, Stats]:
         """Counts, errors and quantiles of some spans, by the values of some fields."""
         fields = ", ".join(by)
-        found = counted(await self._ask(f"{spans} | count_over_time() by ({fields}, status)"), by)
-        if durations and found:
-            return with_quantiles(found, await self._ask(f"{spans} | {_QUANTILES} by ({fields})"), by)
-        return found
+        # Not a turn for each query: time would run out with many counts, and quantiles for none of them.
+        async with self._turns:
+            found = counted(await self._ask(f"{spans} | count_over_time() by ({fields}, status)"), by)
+            if durations and found:
+                return with_quantiles(found, await self._ask(f"{spans} | {_QUANTILES} by ({fields})"), by)
+            return found
 
     async def _ask(self, query: str) -> Sequence[Series]:
         observer = observer_of(self._call)
         request = InstantRequest(query=query, start_ns=self._asked.start_ns, end_ns=self._asked.end_ns)
-        async with self._slots:
+        # Each is a query like any other: what one reserves is free when it has ended, not at the end of the map.
+        with memory.further_query():
             result = await self._call.backend.metrics_instant(self._call.tenant, request, observer)
         self.missing += observer.missing_data or ()
         return list(result.series)

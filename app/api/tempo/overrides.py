@@ -13,7 +13,15 @@ from app.api.call import ACCESS
 from app.api.errors import ParameterError, Unavailable, plain_text
 from app.api.tenants import TENANTS
 from app.net.access import Identity
-from app.process.own_overrides import Conflicting, NoOwnOverrides, OwnOverrides, Versioned, VersionMismatch
+from app.process.own_overrides import (
+    Conflicting,
+    NoOwnOverrides,
+    OwnOverrides,
+    UnreadableOverrides,
+    Versioned,
+    VersionMismatch,
+    check_json,
+)
 from tables.errors import StorageError
 
 routes = web.RouteTableDef()
@@ -25,6 +33,7 @@ _SKIP: Final = "skip-conflicting-overrides-check"
 _STATUSES: Final[dict[type[Exception], int]] = {
     NoOwnOverrides: 404,
     Conflicting: 409,
+    UnreadableOverrides: 409,
     VersionMismatch: 412,
     ValueError: 400,
 }
@@ -40,14 +49,7 @@ async def get_overrides(request: web.Request) -> web.Response:
     if scope == "api":
         return await _answer(lambda: own.get(tenant))
 
-    def merged() -> Versioned:
-        try:
-            version = own.get(tenant).version
-        except NoOwnOverrides:
-            version = "0"
-        return Versioned(own.merged(tenant), version)
-
-    return await _answer(merged)
+    return await _answer(lambda: Versioned(own.merged(tenant), own.version(tenant)))
 
 
 @routes.post("/api/overrides")
@@ -100,9 +102,15 @@ def _own(request: web.Request) -> OwnOverrides:
 
 async def _json(request: web.Request) -> Any:
     try:
-        return json.loads(await body_of(request))
+        tree = json.loads(await body_of(request), parse_constant=_no_number)
+        check_json(tree)
+        return tree
     except (ValueError, RecursionError) as err:
         raise ParameterError(f"the body is not JSON: {err}") from err
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def _check_skip(request: web.Request) -> None:
@@ -116,7 +124,10 @@ async def _answer(work: Callable[[], Versioned], *, body: bool = True) -> web.Re
         tree, version = await asyncio.to_thread(work)
     except tuple(_STATUSES) as err:
         status = next(found for kind, found in _STATUSES.items() if isinstance(err, kind))
-        return plain_text(status, str(err))
+        answer = plain_text(status, str(err))
+        if isinstance(err, UnreadableOverrides):
+            answer.headers[_ETAG] = err.version
+        return answer
     except StorageError as err:
         raise Unavailable("the storage of overrides does not answer now; try again later") from err
     headers = {_ETAG: version} if version else {}

@@ -8,15 +8,14 @@ import orjson
 from aiohttp import web
 
 from app.api import params
-from app.api.backend import BACKEND
 from app.api.body import body_of
-from app.api.call import tenant_of_request
+from app.api.call import call_of
 from app.api.errors import ParameterError, plain_text
-from app.api.limits import LIMITS
 from app.api.replies import reply
 from app.api.tempo.jsonpb import Json
 from app.api.trace_diff import patch, summary
 from app.api.trace_diff.spans import TooDeep, Tree, tree_of
+from query import memory
 from query.errors import TraceTooLarge
 from query.requests import TraceRequest
 from tables.units import NS_PER_S
@@ -24,6 +23,10 @@ from tables.wire.otlp.writer import to_resource_spans
 
 routes = web.RouteTableDef()
 
+# What a span takes as objects of Python, and how many times its bytes as protobuf.
+_SPAN_BYTES: Final = 1000
+_COPIES: Final = 16
+_WHAT: Final = "the comparison of two traces"
 _FORMATS: Final[Mapping[str, Callable[[Tree, Tree], Json]]] = {
     patch.VERSION: patch.patch,
     summary.NATIVE: lambda base, compare: summary.summary(base, compare, patch.patch(base, compare)),
@@ -34,7 +37,8 @@ _FORMATS: Final[Mapping[str, Callable[[Tree, Tree], Json]]] = {
 @routes.post("/api/v2/traces/diff")
 async def trace_diff(request: web.Request) -> web.Response:
     """The traces that the body names: {"base": {"traceId": …}, "compare": {"traceId": …}, "format": …}."""
-    tenant, limits, backend = tenant_of_request(request), request.app[LIMITS].now, request.app[BACKEND]
+    call = call_of(request)
+    tenant, limits, backend = call.tenant, call.limits, call.backend
     body = await _body(request)
     form = body.get("format") or patch.VERSION
     if not isinstance(form, str) or form not in _FORMATS:
@@ -50,6 +54,7 @@ async def trace_diff(request: web.Request) -> web.Response:
         tables[side] = answer.table
 
     def make() -> bytes:
+        memory.reserve(sum(table.num_rows for table in tables.values()) * _SPAN_BYTES, _WHAT)
         groups = {side: to_resource_spans(table) for side, table in tables.items()}
         size = sum(group.ByteSize() for of_side in groups.values() for group in of_side)
         if limits.max_bytes_per_trace and size > limits.max_bytes_per_trace:  # of both, as both are held
@@ -57,6 +62,7 @@ async def trace_diff(request: web.Request) -> web.Response:
             raise TraceTooLarge(
                 wanted["base"].trace_id, spans, f"{size} bytes with the one to compare", limits.max_bytes_per_trace
             )
+        memory.reserve(_COPIES * size, _WHAT)
         trees = [tree_of(of_side, side) for side, of_side in groups.items()]
         return orjson.dumps(_FORMATS[form](*trees))
 

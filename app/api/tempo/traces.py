@@ -9,8 +9,8 @@ from aiohttp import web
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 from app.api import params
-from app.api.backend import BACKEND, TraceAnswer
-from app.api.call import tenant_of_request
+from app.api.backend import TraceAnswer
+from app.api.call import call_of
 from app.api.errors import Unavailable, plain_text
 from app.api.limits import LIMITS
 from app.api.llm.trace import whole_trace
@@ -46,9 +46,9 @@ class Found:
 
 async def _ask(request: web.Request, wanted: SpanSelection | None = None) -> tuple[TraceAnswer, TraceRequest]:
     """The trace that the request's path names, or its spans that are wanted, and what was asked."""
-    asked = params.trace_request(request.match_info["trace_id"], request.query, request.app[LIMITS].now)
-    asked = replace(asked, filter=wanted)
-    return await request.app[BACKEND].trace(tenant_of_request(request), asked), asked
+    call = call_of(request)
+    asked = replace(params.trace_request(request.match_info["trace_id"], call.params, call.limits), filter=wanted)
+    return await call.backend.trace(call.tenant, asked), asked
 
 
 async def _reply(request: web.Request, answer: TraceAnswer, asked: TraceRequest, *, v2: bool) -> web.Response:

@@ -89,23 +89,23 @@ def patch(base: Tree, compare: Tree) -> Json:
 
 def _partners(base: Tree, compare: Tree) -> dict[int, int]:
     """Spans of the same identity, in order; of several the one whose parent is the same operation, too."""
-    free: dict[SpanIdentity, dict[int, None]] = defaultdict(dict)
+    free: dict[SpanIdentity, list[int]] = defaultdict(list)  # the first one last, as below; some are taken already
     below: dict[tuple[SpanIdentity, SpanIdentity | None], list[int]] = defaultdict(list)
     for number in range(len(base.items) - 1, -1, -1):
-        below[base.items[number].identity, base.items[number].parent].append(number)
-    for number, span in enumerate(base.items):
-        free[span.identity][number] = None
+        item = base.items[number]
+        below[item.identity, item.parent].append(number)
+        free[item.identity].append(number)
     partners: dict[int, int] = {}
+    taken: set[int] = set()
     for number, span in enumerate(compare.items):
-        candidates = free.get(span.identity)
-        if not candidates:
-            continue
         alike = below.get((span.identity, span.parent), []) if span.parent is not None else []
-        while alike and alike[-1] not in candidates:
-            alike.pop()
-        partner = alike.pop() if alike else next(iter(candidates))
-        del candidates[partner]
-        partners[number] = partner
+        for candidates in (alike, free.get(span.identity, [])):
+            while candidates and candidates[-1] in taken:
+                candidates.pop()
+            if candidates:
+                partners[number] = candidates.pop()
+                taken.add(partners[number])
+                break
     return partners
 
 

@@ -7,10 +7,9 @@ from typing import Final
 from aiohttp import web
 
 from app.api import params
-from app.api.backend import BACKEND, TraceAnswer
-from app.api.call import tenant_of_request
+from app.api.backend import TraceAnswer
+from app.api.call import call_of
 from app.api.errors import ParameterError
-from app.api.limits import LIMITS
 from app.api.replies import reply
 from app.api.trace_view.outline import matching_parts, outline_parts
 from app.api.trace_view.packed import MEDIA_TYPE
@@ -25,25 +24,27 @@ _TEXT_CHARS_MAX: Final = 1000
 @routes.get("/api/v2/traces/{trace_id}/outline")
 async def trace_outline(request: web.Request) -> web.Response:
     """All spans, without attributes. An unknown trace has none."""
-    asked = _asked(request, outline=True)
-    answer = await request.app[BACKEND].trace(tenant_of_request(request), asked)
-    limit = request.app[LIMITS].now.max_bytes_per_trace
-    return await reply(request, partial(_outline, answer, asked, limit), content_type=MEDIA_TYPE)
+    call, asked = call_of(request), _asked(request, outline=True)
+    answer = await call.backend.trace(call.tenant, asked)
+    return await reply(
+        request, partial(_outline, answer, asked, call.limits.max_bytes_per_trace), content_type=MEDIA_TYPE
+    )
 
 
 @routes.get("/api/v2/traces/{trace_id}/matches")
 async def trace_matches(request: web.Request) -> web.Response:
     """The ids of the spans that match ?q= and have ?text= in them."""
-    query = params.query_text(request.query, request.app[LIMITS].now)
+    call = call_of(request)
+    query = params.query_text(call.params, call.limits)
     text = request.query.get("text", "").strip()
     if len(text) > _TEXT_CHARS_MAX:
         raise ParameterError(f"invalid text: {len(text)} characters; at most {_TEXT_CHARS_MAX} can be looked for")
     if not query and not text:
         raise ParameterError("q or text is required: a span filter, as { status = error }, or a text to look for")
     if query:
-        params.trace_filter({"q": query}, request.app[LIMITS].now)  # a wrong query is refused before spans are read
+        params.trace_filter({"q": query}, call.limits)  # a wrong query is refused before spans are read
     asked = replace(_asked(request), matching=SpanMatching(query, text))
-    answer = await request.app[BACKEND].trace(tenant_of_request(request), asked)
+    answer = await call.backend.trace(call.tenant, asked)
     return await reply(request, partial(matching_parts, answer), content_type=MEDIA_TYPE)
 
 

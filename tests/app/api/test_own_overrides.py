@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,59 +11,21 @@ from agents.distributor.usage import UsageCount, UsageTracker
 from app.api.limits import ApiLimits, CurrentLimits
 from app.api.mcp.server import McpServer
 from app.api.tenants import TenantApi
-from app.process.overrides import OverridesFile
-from app.process.own_overrides import OwnOverrides, merge_patch
-from app.settings import load
-from app.targets.metrics_generator import GeneratorConfigs
+from app.process.own_overrides import merge_patch
 from app.targets.tenant_api import QueryLimitsTable, tenant_api
-from tables.storage.object_store import ObjectStore, StorageConfig
 from tests.helpers.api import FakeBackend, api_over, hashed, serving
-
-URL = "/api/overrides"
-SETTINGS = """
-distributor:
-  forwarders: [{name: copy, otlpgrpc: {endpoints: ["127.0.0.1:1"], tls: {insecure: true}}}]
-overrides:
-  user_configurable_overrides: {enabled: true}
-  per_tenant_override_config: tenants.yaml
-"""
-TENANTS = "overrides: {acme: {metrics_generator: {max_active_series: 5, processors: [service-graphs]}}}"
-OWN = {"metrics_generator": {"processors": ["span-metrics"], "collection_interval": "30s"}}
-
-
-class Process:
-    """One process of several over a bucket."""
-
-    def __init__(self, folder: Path) -> None:
-        self.settings = load({}, folder)
-        self.file = OverridesFile(self.settings, {})
-        self.own = OwnOverrides(ObjectStore(StorageConfig("local", str(folder / "bucket"))), self.file)
-        self.tenants = TenantApi(own=lambda: self.own, overrides_of=lambda tenant: "")
-
-    def generator(self, tenant="acme"):
-        return GeneratorConfigs(self.settings, self.file, "i").of(tenant)
+from tests.helpers.own_overrides import OWN, SETTINGS, URL, Process, caller, two_processes
 
 
 @pytest.fixture
 def processes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "stretto.yaml").write_text(SETTINGS)
-    (tmp_path / "tenants.yaml").write_text(TENANTS)
-    return Process(tmp_path), Process(tmp_path)
+    return two_processes(tmp_path)
 
 
 @pytest.fixture
 def call(ask, processes):
-    """call(method, tree, …) as tenant acme, at the first process."""
-
-    def called(method="GET", tree=None, *, match=None, tenant="acme", path=URL, process=processes[0], **settings):
-        headers = {"X-Scope-OrgID": tenant} | ({"If-Match": match} if match is not None else {})
-        data = tree if isinstance(tree, bytes) or tree is None else json.dumps(tree).encode()
-        return ask(
-            path, method=method, headers=headers, data=data, multitenancy=True, tenants=process.tenants, **settings
-        )
-
-    return called
+    return caller(ask, processes[0])
 
 
 def test_a_life(call, processes):

@@ -1,7 +1,9 @@
 """Limits of single tenants' queries, as clients meet them: over HTTP, and in the memory that a query may use."""
 
+import asyncio
 from dataclasses import replace
 
+import aiohttp
 import pytest
 
 from app.api.call import limits_of
@@ -23,7 +25,8 @@ from query.memory import (
 from query.requests import TagValuesRequest
 from query.tags.tag_text import parse_tag
 from query.tags.tags import tag_values
-from tests.helpers.api import LIMITS
+from tests.helpers.api import LIMITS, api_over, serving
+from tests.helpers.engine import Engine
 
 OWN = {
     "a": ReadOverrides(max_search_duration=60, max_metrics_duration=120, max_bytes_per_tag_values_query=9),
@@ -84,6 +87,63 @@ def test_bytes_read(tenant, setting):
     with request():
         limits_of("a", lambda _: LIMITS)
         request_budget(lambda: MemoryBudget(1000, SharedMemory(1 << 20))).check_read(1 << 40)
+
+
+class Limited(Engine):
+    """Notes how much memory each query may use."""
+
+    def __init__(self):
+        super().__init__([])
+        self.bytes_max = []
+
+    def __getattribute__(self, name):
+        if name in ("search", "metrics_range", "metrics_instant", "tag_names", "tag_values", "trace"):
+            budget = request_budget(lambda: MemoryBudget(1 << 30, SharedMemory(1 << 40)))
+            super().__getattribute__("bytes_max").append(budget.bytes_max)
+        return super().__getattribute__(name)
+
+
+TRACE_ID = "0" * 31 + "1"
+DIFF = f'{{"base": {{"traceId": "{TRACE_ID}"}}, "compare": {{"traceId": "{TRACE_ID}"}}}}'
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/search?q={}", None),
+        ("/api/search?tags=a%3Db", None),
+        ("/api/search/stream?q={}", None),
+        ("/api/metrics/query_range?q={}|rate()", None),
+        ("/api/metrics/query?q={}|rate()", None),
+        ("/api/search/tags", None),
+        ("/api/v2/search/tags", None),
+        ("/api/search/tag/name/values", None),
+        ("/api/v2/search/tag/name/values", None),
+        (f"/api/traces/{TRACE_ID}", None),
+        (f"/api/v2/traces/{TRACE_ID}", None),
+        (f"/api/v2/traces/{TRACE_ID}?limit=5", None),
+        (f"/api/v2/traces/{TRACE_ID}?q={{}}", None),
+        (f"/api/v2/traces/{TRACE_ID}/outline", None),
+        (f"/api/v2/traces/{TRACE_ID}/matches?q={{}}", None),
+        ("/api/service-map?since=1h", None),
+        ("/api/v2/traces/diff", DIFF),
+    ],
+)
+def test_every_question_has_the_tenants_memory(path, body):
+    backend, own = Limited(), ReadOverrides(max_query_memory_bytes=4 << 20)
+    tenants = TenantApi(limits_of=lambda _: LIMITS.of_tenant(own))
+
+    async def use(base):
+        async with aiohttp.ClientSession() as session:
+            headers = {"X-Scope-OrgID": "a"}
+            async with session.request("POST" if body else "GET", base + path, headers=headers, data=body) as answer:
+                text = await answer.text()
+                assert answer.status in {200, 404}, text
+                assert "no such endpoint" not in text
+
+    asyncio.run(serving(api_over(backend, multitenancy=True, tenants=tenants), use))
+    assert backend.bytes_max
+    assert set(backend.bytes_max) == {4 << 20}
 
 
 def test_tag_values_of_few_bytes():

@@ -1,6 +1,5 @@
 """GET /api/service-map over the real engine, and the page's own configuration."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -9,37 +8,10 @@ import pytest
 from app.api.errors import TooManyRequests
 from app.api.page.config import DEMO_HEADER
 from app.api.page.page_config import PageConfig, ReceiverAddress
-from app.api.status.process import PROCESS, Process
 from tables.columns.in_memory import TableSource
-from tests.helpers.api import api_over, serving
 from tests.helpers.engine import Engine
-from tests.query.golden import START_NS, load_table
-
-LOAD = """load
-  t1 a    name=GET resource.service.name=web kind=server duration=100ms
-  t1 b<a  name=call resource.service.name=web kind=client duration=80ms
-  t1 c<b  name=Pay resource.service.name=pay kind=server duration=70ms status=error
-  t1 d<c  name=SELECT resource.service.name=pay kind=client duration=20ms span.db.system.name=postgresql
-  t1 e<c  name=GET resource.service.name=pay kind=client duration=10ms span.db.system=redis
-  t2 a    name=GET resource.service.name=web kind=server duration=50ms
-  t2 b<a  name=Pay resource.service.name=pay kind=server duration=10ms
-  t3 a    name=tick resource.service.name="a \\"b\\"" kind=internal duration=1ms
-"""
-RANGE = f"start={START_NS // 10**9 - 10}&end={START_NS // 10**9 + 90}"
-
-
-def ask(backend, path: str, *, method: str = "GET", headers=None, page: PageConfig | None = None):
-    api = api_over(backend)
-    api[PROCESS] = Process("all", page=page or PageConfig())
-
-    async def use(base: str):
-        import aiohttp
-
-        async with aiohttp.ClientSession() as session, session.request(method, base + path, headers=headers) as answer:
-            text = await answer.text()
-            return answer.status, text
-
-    return asyncio.run(serving(api, use))
+from tests.helpers.service_maps import CHAIN, LOAD, RANGE, ask
+from tests.query.golden import load_table
 
 
 @pytest.fixture(scope="module")
@@ -90,18 +62,11 @@ def test_a_map_ends_in_time(monkeypatch):
     """Where there is no time left services are left out of the edges; all of them are shown."""
     from app.api.page import service_map
 
-    monkeypatch.setattr(service_map, "_EDGES_S", -1.0)
+    monkeypatch.setattr(service_map, "_CONNECTIONS_S", -1.0)
     _, text = ask(Engine([TableSource(load_table(LOAD))]), f"/api/service-map?{RANGE}")
     body = json.loads(text)
     assert (body["leftOut"], len([one for one in body["services"] if one["kind"] == "service"])) == (3, 3)
     assert [one for one in body["edges"] if one["kind"] == "service"] == []
-
-
-# Seven services, each of which calls the next.
-CHAIN = "load\n" + "\n".join(
-    f"  t1 {span}{above} name=x resource.service.name=s{n} kind=server duration=1ms"
-    for n, (span, above) in enumerate(zip("abcdefg", ["", *(f"<{one}" for one in "abcdef")], strict=True))
-)
 
 
 def test_the_service_that_is_looked_at_comes_before_the_busiest(monkeypatch):

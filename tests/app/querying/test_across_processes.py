@@ -25,6 +25,7 @@ from query.requests import (
 from query.scan.progress import Progress, QueryObserver
 from query.tags.tag_text import parse_tag
 from tables.wire.split import partition_of
+from tests.helpers.filled_group import filled, spans
 from tests.helpers.loops import in_loop
 from tests.helpers.processes import MS, ProcessGroup, Sent, cluster, with_queriers
 
@@ -47,32 +48,6 @@ async def searched(frontend: Frontend, query: str = "{ }", **more: Any) -> list[
         (one.trace_id, one.start_ns, one.root_name, sum(spans.matched for spans in one.span_sets))
         for one in result.traces
     ]
-
-
-def spans(first: int, traces: int, *, at_ms: int, parent: int = 0) -> list[Sent]:
-    """A span of each trace."""
-    return [
-        Sent(trace, first + trace, at_ms + trace, "root" if not parent else "child", parent and parent + trace)
-        for trace in range(1, traces + 1)
-    ]
-
-
-async def filled(group: ProcessGroup) -> None:
-    """Traces of which one span is in a block, one in a segment or head, of two processes; the frontend knows the
-    blocks.
-    """
-    await group.processes["a"].own({0})
-    await group.processes["b"].own({1})
-    group.log.append(spans(100, 20, at_ms=1000), seconds=100)
-    for process in group.processes.values():
-        await process.read_all()
-    group.log.append(spans(200, 20, at_ms=2000, parent=100), seconds=110)  # another window: the first become blocks
-    for process in group.processes.values():
-        await process.read_all()
-        await process.flush()
-    group.blocks.poll(range(2))
-    group.announce()
-    assert group.blocks.flushed_offset(0) == 1
 
 
 @in_loop

@@ -16,7 +16,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tables.columns.trace_facts import trace_facts
 from tables.columns.whole_traces import FACT_COLUMNS, SERVICE_NAME
 from tables.merge import merge as merge_module
-from tables.merge.inputs import ParquetInput
 from tables.merge.merge import merge
 from tables.parquet import encode_file, write
 from tables.parquet.read import ParquetSource
@@ -28,15 +27,10 @@ from tables.storage.checksum import tail_of
 from tables.wire.otlp.decoder import OtlpDecoder
 from tests.helpers.examples import examples
 from tests.helpers.files import file_of
+from tests.helpers.merge_input import input_of
 from tests.strategies import REQUESTS
 
 DECODER = OtlpDecoder()
-
-
-def input_of(data: Any) -> ParquetInput:
-    """A file in memory as an input."""
-    rows = pq.read_metadata(pa.BufferReader(data)).num_rows
-    return ParquetInput(f"file{id(data)}", rows, lambda: file_of(data), tail_of(data))
 
 
 def rows_of(files: Sequence[Any]) -> list[dict[str, Any]]:

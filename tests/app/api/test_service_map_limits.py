@@ -1,0 +1,121 @@
+"""GET /api/service-map: what a map may take: time, memory, threads, and how it ends when nobody waits for it."""
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+
+from app.api.page import service_map
+from query import memory
+from query.memory import MemoryBudget, SharedMemory
+from tables.columns.in_memory import TableSource
+from tests.helpers.api import api_over, serving
+from tests.helpers.engine import Engine
+from tests.helpers.service_maps import CHAIN, LOAD, RANGE, ask
+from tests.query.golden import load_table
+
+AROUND, CALLS, DATABASES = "} < {", "} > {", "kind = client"
+
+
+class HeldUp(Engine):
+    """Never answers the queries that have a text in them, and notes which began and which were given up."""
+
+    def __init__(self, load: str, *texts: str) -> None:
+        super().__init__([TableSource(load_table(load))])
+        self._texts = texts
+        self.begun, self.given_up = asyncio.Event(), []
+        self.running = self.most_running = 0
+
+    async def metrics_instant(self, tenant, request, observer):
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await asyncio.sleep(0)
+            if any(text in request.query for text in self._texts):
+                self.begun.set()
+                await asyncio.Event().wait()
+            return await super().metrics_instant(tenant, request, observer)
+        except asyncio.CancelledError:
+            self.given_up.append(request.query)
+            raise
+        finally:
+            self.running -= 1
+
+
+@pytest.mark.parametrize("text", [AROUND, CALLS, DATABASES])
+def test_a_part_that_does_not_end_is_left_out(monkeypatch, text):
+    """In time, and its queries are given up; the services are there with their counts."""
+    monkeypatch.setattr(service_map, "_CONNECTIONS_S", 0.5)
+    monkeypatch.setattr(service_map, "SERVICES_MAX", 2)
+    backend = HeldUp(LOAD, text)
+    status, answer = ask(backend, f"/api/service-map?{RANGE}&around=pay")
+    body = json.loads(answer)
+    services = {one["name"]: one["requests"] for one in body["services"] if one["kind"] == "service"}
+    assert (status, services) == (200, {"web": 2, "pay": 2, 'a "b"': 1})
+    assert backend.given_up
+    assert backend.running == 0
+    assert (body.get("status"), body["leftOut"] == 3) == {
+        AROUND: (None, True),  # no time left for the calls either
+        CALLS: (None, True),
+        DATABASES: ("PARTIAL", True),
+    }[text]
+
+
+def test_what_is_known_when_time_is_over_is_shown(monkeypatch):
+    """Databases, which are asked first, though no service could be asked whom it calls."""
+    monkeypatch.setattr(service_map, "_CONNECTIONS_S", 0.5)
+    _, answer = ask(HeldUp(LOAD, CALLS), f"/api/service-map?{RANGE}")
+    assert {one["server"] for one in json.loads(answer)["edges"]} == {"postgresql", "redis"}
+
+
+def test_few_queries_of_a_map_run_at_once():
+    backend = HeldUp(CHAIN)
+    assert ask(backend, f"/api/service-map?{RANGE}")[0] == 200
+    assert backend.most_running == service_map._AT_ONCE
+
+
+@pytest.mark.parametrize("text", ["{ }", AROUND, CALLS, DATABASES])
+def test_a_client_that_leaves_stops_its_queries(monkeypatch, text):
+    monkeypatch.setattr(service_map, "SERVICES_MAX", 2)
+
+    async def leave() -> HeldUp:
+        backend = HeldUp(LOAD, text)
+
+        async def use(base: str) -> None:
+            async with aiohttp.ClientSession() as session:
+                asking = asyncio.ensure_future(session.get(f"{base}/api/service-map?{RANGE}&around=pay"))
+                await backend.begun.wait()
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+                async with asyncio.timeout(10):
+                    while backend.running:
+                        await asyncio.sleep(0.01)
+
+        await serving(api_over(backend), use)
+        return backend
+
+    assert all(text in query for query in asyncio.run(leave()).given_up)
+
+
+class Reserving(Engine):
+    """Each query reserves half of what one may take, as stitched traces are, until its end."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__([TableSource(load_table(CHAIN))])
+        self.shared, self._bytes_max = SharedMemory(1 << 30), bytes_max
+
+    async def metrics_instant(self, tenant, request, observer):
+        budget = memory.request_budget(lambda: MemoryBudget(self._bytes_max, self.shared, free_bytes=0))
+        with budget.active():
+            memory.reserve(self._bytes_max // 2, "traces that lie in several blocks")
+            await asyncio.sleep(0)
+            return await super().metrics_instant(tenant, request, observer)
+
+
+def test_each_query_of_a_map_has_the_memory_of_a_query():
+    """What one has reserved does not refuse the next, and is given back."""
+    backend = Reserving(20 << 20)
+    status, answer = ask(backend, f"/api/service-map?{RANGE}")
+    assert (status, len(json.loads(answer)["edges"])) == (200, 6)
+    assert backend.shared.bytes == 0
