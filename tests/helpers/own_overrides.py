@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from app.api.tenants import TenantApi
 from app.process.overrides import OverridesFile
@@ -37,7 +38,7 @@ class Process:
         self.own = OwnOverrides(ObjectStore(StorageConfig("local", str(folder / "bucket"))), self.file)
         self.tenants = TenantApi(own=lambda: self.own, overrides_of=lambda tenant: "")
 
-    def generator(self, tenant="acme"):
+    def generator(self, tenant: str = "acme") -> Any:
         return GeneratorConfigs(self.settings, self.file, "i").of(tenant)
 
 
@@ -48,10 +49,19 @@ def two_processes(folder: Path) -> tuple[Process, Process]:
     return Process(folder), Process(folder)
 
 
-def caller(ask, first):
+def caller(ask: Any, first: Process) -> Any:
     """call(method, tree, …) as tenant acme, at the first process."""
 
-    def called(method="GET", tree=None, *, match=None, tenant="acme", path=URL, process=first, **settings):
+    def called(
+        method: str = "GET",
+        tree: Any = None,
+        *,
+        match: str | None = None,
+        tenant: str = "acme",
+        path: str = URL,
+        process: Process = first,
+        **settings: Any,
+    ) -> Any:
         headers = {"X-Scope-OrgID": tenant} | ({"If-Match": match} if match is not None else {})
         data = tree if isinstance(tree, bytes) or tree is None else json.dumps(tree).encode()
         return ask(

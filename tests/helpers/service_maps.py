@@ -1,6 +1,7 @@
 """Asks for maps of services."""
 
 import asyncio
+from typing import Any
 
 from app.api.page.page_config import PageConfig
 from app.api.status.process import PROCESS, Process
@@ -22,11 +23,18 @@ LOAD = """load
 RANGE = f"start={START_NS // 10**9 - 10}&end={START_NS // 10**9 + 90}"
 
 
-def ask(backend, path: str, *, method: str = "GET", headers=None, page: PageConfig | None = None):
+def ask(
+    backend: Any,
+    path: str,
+    *,
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    page: PageConfig | None = None,
+) -> Any:
     api = api_over(backend)
     api[PROCESS] = Process("all", page=page or PageConfig())
 
-    async def use(base: str):
+    async def use(base: str) -> Any:
         import aiohttp
 
         async with aiohttp.ClientSession() as session, session.request(method, base + path, headers=headers) as answer:
