@@ -15,6 +15,8 @@ from tables.columns.trace_index import TraceIndex, trace_index
 from tables.columns.types import Int64s, UInt64s
 from tables.columns.whole_traces import FACT_COLUMNS
 
+# A column, its chosen rows, and what is made of these.
+_COPIES: Final = 3
 # As of `tables.parquet.read`.
 _HIDDEN_VALUE_BYTES: Final = 8
 
@@ -92,8 +94,8 @@ class TableSource:
         return found if lists is None else {**found, **overflow.columns_of(lists, hidden)}
 
     def digest_bytes(self) -> int:
-        """What `row_digests` takes: nothing worth mentioning, as it goes by some columns after others."""
-        return 0
+        """About how much memory `row_digests` takes at once: it goes by one column after the other."""
+        return _COPIES * max((int(self._table[name].nbytes) for name in self._own.difference(FACT_COLUMNS)), default=0)
 
     def row_digests(self, rows: Int64s) -> UInt64s:
         """A digest of each of some rows, as of `tables.columns.row_digests`. Made once and kept."""

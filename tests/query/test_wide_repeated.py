@@ -11,7 +11,6 @@ from query.memory import MemoryBudget, QueryTooLarge, SharedMemory
 from query.requests import SearchRequest
 from query.search.search import search
 from tables.columns.in_memory import TableSource
-from tables.columns.row_digests import row_digests
 from tables.seal import seal
 from tables.storage.byte_cache import ByteCache
 from tests.helpers.resting import DECODER, file_source, group_source
@@ -61,20 +60,16 @@ POOLS: list[Any] = []
 def test_it_is_counted_before_it_is_made(batches: list[Any]) -> None:
     shared = SharedMemory(1 << 40)
     with (
-        pytest.raises(QueryTooLarge, match="spans that look alike"),
-        MemoryBudget(6 * MIB, shared).active(),
+        pytest.raises(QueryTooLarge, match="digests of 2000 spans"),
+        MemoryBudget(2 * MIB, shared).active(),
     ):
         search(sources("head", batches), COUNTED)
     assert shared.bytes == 0
 
 
-def test_digests_do_not_depend_on_what_has_a_column(batches: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the overflow or not, in one piece or in several."""
-    monkeypatch.setattr("tables.columns.row_digests._CELLS_AT_ONCE", 50_000)
+def test_digests_do_not_depend_on_what_has_a_column(batches: list[Any]) -> None:
+    """In the overflow or not."""
     rows = np.arange(30)
-    found = [
-        row_digests(TableSource(seal(batches, columns_max)).read_valued(rows), len(rows)).tolist()
-        for columns_max in (10_000, 300, 0)
-    ]
+    found = [TableSource(seal(batches, columns_max)).row_digests(rows).tolist() for columns_max in (10_000, 300, 0)]
     assert found[0] == found[1] == found[2]
     assert len(set(found[0])) == len(rows)
