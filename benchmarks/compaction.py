@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from agents.compactor.plan import CompactionRules, window_lengths_ms
-from tests.helpers.compaction_simulation import DAY_MS, MINUTE_MS, Simulation
+from tests.helpers.blocks.compaction_simulation import DAY_MS, MINUTE_MS, Simulation
 
 PARTITIONS: Final = 4
 FLUSH_MS: Final = 5 * MINUTE_MS

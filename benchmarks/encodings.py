@@ -26,7 +26,7 @@ from tables.wire.jaeger.protobuf import post_spans_to_otlp
 from tables.wire.jaeger.thrift import batch_to_otlp
 from tables.wire.otlp.json import to_protobuf
 from tables.wire.zipkin.json import version2_to_otlp
-from tests.helpers import jaeger
+from tests.helpers.receiving import jaeger
 
 ROUNDS: Final = 3
 PARTITIONS: Final = 4

@@ -2,7 +2,7 @@
 
 python -m benchmarks.fanout [--queriers N] [--load SHARE] [--queries N] [--seed N] …
 
-A discrete-event simulation; nothing is started. What it models is what app/querying/job_queue.py does:
+A discrete-event simulation; nothing is started. What it models is what app/querying/jobs/job_queue.py does:
 - a query has many jobs, one for some row groups of a block; it is answered when all are
 - a job prefers the querier that had it before (rendezvous hashing): there its columns are in the cache, and it takes a
   fraction of the time. Where that one is busy for `--steal-ms`, any other may take the job

@@ -18,7 +18,7 @@ from app.querying.frontend import Frontend
 from app.rpc.frames import FrameReader, RpcFrame
 from query.requests import Page, RangeRequest, SearchRequest, SpanMatching, SpanSelection, TraceRequest
 from query.scan.progress import QueryObserver
-from tests.helpers.large_trace import TRACE_ID, large_trace
+from tests.helpers.querying.large_trace import TRACE_ID, large_trace
 
 MB: Final = 1e6
 NS: Final = 10**9

@@ -35,8 +35,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from agents.compactor.filter_packer import FilterPacker
-from app.querying.executor import QueryLimits
 from app.querying.querier import Querier
+from app.querying.running.executor import QueryLimits
 from benchmarks import workload
 from benchmarks.merge import COLUMNS_MAX, segments
 from query.requests import InstantRequest, RangeRequest, SearchRequest, TraceRequest

@@ -23,8 +23,8 @@ from query.scan.progress import QueryObserver
 from tables.live.partition import CutPolicy
 from tables.wire import record
 from tables.wire.split import partition_of
-from tests.helpers.live_store import DECODER, TOPIC
-from tests.helpers.processes import MS, ProcessGroup, Sent, cluster, with_queriers
+from tests.helpers.live.live_store import DECODER, TOPIC
+from tests.helpers.querying.processes import MS, ProcessGroup, Sent, cluster, with_queriers
 
 TRACES: Final = 2_000
 HALF: Final = 5  # spans

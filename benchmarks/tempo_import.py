@@ -24,7 +24,7 @@ from tables.tempo.ledger import Ledger
 from tables.tempo.limits import EVERYTHING
 from tables.tempo.plan import ANY_FACTOR, plan_tenant
 from tables.tempo.transfer import transfer
-from tests.helpers.tempo_blocks import TempoBlock
+from tests.helpers.tempo.tempo_blocks import TempoBlock
 
 TENANT: Final = "single-tenant"
 COLUMNS_MAX: Final = 300

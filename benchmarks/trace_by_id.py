@@ -25,8 +25,8 @@ import numpy as np
 import pyarrow as pa
 
 from agents.compactor.filter_packer import FilterPacker
-from app.querying.executor import QueryLimits
 from app.querying.querier import Querier
+from app.querying.running.executor import QueryLimits
 from benchmarks.workload import Options, Requests, cached
 from query.requests import TraceRequest
 from tables.blocks.meta import BlockMeta

@@ -18,7 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 from tests.harness.large_trace import large_requests
 from tests.harness.page_server import PageServer
 from tests.harness.page_traces import SLOW_ID, checkout_request
-from tests.helpers.whole_way import Way
+from tests.helpers.live.whole_way import Way
 
 SMALL_SPANS: Final = 10_000
 _SCROLL_S: Final = 4.0

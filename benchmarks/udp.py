@@ -24,7 +24,7 @@ from benchmarks import __main__ as bench
 from benchmarks import workload
 from benchmarks.encodings import thrift_batches
 from tests.harness.cluster import BenchError, Cluster
-from tests.helpers import jaeger
+from tests.helpers.receiving import jaeger
 
 SETTLE_S: Final = 2.0
 BURST_S: Final = 0.01

@@ -6,8 +6,8 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from app.settings.query_frontend import QueryFrontend
-from app.settings.tenant_limits import ReadOverrides
+from app.settings.sections.query_frontend import QueryFrontend
+from app.settings.tenants.tenant_limits import ReadOverrides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import StrettoError
-from app.settings.server import Tls
+from app.settings.sections.server import Tls
 
 HTTP_1: Final = ("http/1.1",)
 HTTP_2: Final = ("h2",)

@@ -4,7 +4,7 @@ import logging
 from typing import Final
 
 from app.settings import Settings
-from app.settings.cache import Background, MemcachedCache, RedisCache, SharedCacheSettings
+from app.settings.sections.cache import Background, MemcachedCache, RedisCache, SharedCacheSettings
 from tables.storage.cache_servers import CacheServer, Memcached, MemcachedConfig, Redis, RedisConfig
 from tables.storage.object_store import ObjectStore
 from tables.storage.range_cache import RangeCache

@@ -4,10 +4,10 @@ from agents.stream.kafka_client import KafkaClient, Sasl
 from agents.stream.kafka_tls import KafkaTls
 from agents.stream.kafka_tokens import ClientCredentials, EndpointTokens, FileTokens, read_secret
 from app.errors import StrettoError
-from app.settings.kafka import Kafka
-from app.settings.kafka_security import OAuth2
-from app.settings.kafka_security import Sasl as SaslSettings
-from app.settings.remote_write import TlsConfig
+from app.settings.sections.kafka import Kafka
+from app.settings.sections.kafka_security import OAuth2
+from app.settings.sections.kafka_security import Sasl as SaslSettings
+from app.settings.sections.remote_write import TlsConfig
 
 
 def kafka_client(kafka: Kafka) -> KafkaClient:

@@ -6,7 +6,7 @@ from typing import Final
 from prometheus_client import Gauge
 
 from app.settings import Settings
-from app.settings.overrides import TenantOverrides
+from app.settings.tenants.overrides import TenantOverrides
 from tables.tenant_labels import TENANTS_MAX
 
 DEFAULTS: Final = Gauge("tempo_limits_defaults", "Limits of tenants without overrides; 0: no limit.", ["limit_name"])

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from app.errors import SettingsError
 from app.process.limit_metrics import show_limits
 from app.settings import Settings
-from app.settings.overrides import TenantOverrides, layered
-from app.settings.tenant_file import ANY_TENANT, check_entry, check_forwarders, read_tenants
+from app.settings.tenants.overrides import TenantOverrides, layered
+from app.settings.tenants.tenant_file import ANY_TENANT, check_entry, check_forwarders, read_tenants
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from prometheus_client import Counter
 from pydantic import ValidationError
 
 from app.process.overrides import OverridesFile
-from app.settings.overrides import TenantOverrides
-from app.settings.own_overrides import read_own, shown
+from app.settings.tenants.overrides import TenantOverrides
+from app.settings.tenants.own_overrides import read_own, shown
 from tables.errors import StorageError
 from tables.storage.object_store import ObjectStore
 from tables.tenant import valid_tenant

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from app.errors import SettingsError
-from app.settings.buckets import GCS, S3, SSE, Azure, Bucket
-from app.settings.storage import Trace
+from app.settings.sections.buckets import GCS, S3, SSE, Azure, Bucket
+from app.settings.sections.storage import Trace
 from tables.storage.config import Hedging, Retry, StorageConfig
 
 _TRACE = "storage.trace"

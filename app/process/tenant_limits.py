@@ -6,7 +6,7 @@ from typing import Final
 
 from agents.distributor.limits import NO_LIMITS, TenantLimits
 from app.process.overrides import OverridesFile
-from app.settings.overrides import TenantOverrides
+from app.settings.tenants.overrides import TenantOverrides
 
 _NS_PER_S: Final = 1_000_000_000
 _TENANTS_KEPT_MAX: Final = 10_000

@@ -18,19 +18,19 @@ from prometheus_client import Counter
 from app.api.backend import TraceAnswer
 from app.api.errors import Unavailable
 from app.net.access import SEPARATOR
-from app.querying.block_work import BlockView, BlockWork
+from app.querying.blocks.block_work import BlockView, BlockWork
 from app.querying.damage import MissingData, damage_text, missing_in_range, missing_of_trace
-from app.querying.executor import QueryExecutor, unavailable
-from app.querying.fair_slots import FairSlots
 from app.querying.gathering import all_of, gather
-from app.querying.live_messages import LiveAsk
-from app.querying.live_stores import LiveStores, OpenedLive, StaleBlocks
+from app.querying.live.live_messages import LiveAsk
+from app.querying.live.live_stores import LiveStores, OpenedLive, StaleBlocks
+from app.querying.live.partition_counts import PartitionCounts
 from app.querying.participants import EagerParticipant, LivePeer, Participant
-from app.querying.partition_counts import PartitionCounts
 from app.querying.querier import Querier, compile_early
 from app.querying.questions import kind_of
-from app.querying.trace_partial import ChangedPart, asked_of_parts, is_of_whole, joined
-from app.querying.trace_parts import AskTrace, LiveTrace, begun, whole_answer
+from app.querying.running.executor import QueryExecutor, unavailable
+from app.querying.running.fair_slots import FairSlots
+from app.querying.trace.trace_partial import ChangedPart, asked_of_parts, is_of_whole, joined
+from app.querying.trace.trace_parts import AskTrace, LiveTrace, begun, whole_answer
 from app.rpc.conversation import PeerGone
 from query.request_json import Request
 from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest

@@ -14,11 +14,11 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from prometheus_client import Counter
 
-from app.querying.executor import QueryExecutor
 from app.querying.participants import Participant
 from app.querying.questions import Kind, Partial, kind_of
+from app.querying.running.executor import QueryExecutor
 from app.querying.suspect_spans import SuspectsFound
-from app.querying.trace_partial import ChangedPart
+from app.querying.trace.trace_partial import ChangedPart
 from query.metrics import metrics
 from query.request_json import Request
 from query.requests import InstantRequest, RangeRequest, SearchRequest

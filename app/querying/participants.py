@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from app.querying.damage import MissingData, past_damage
-from app.querying.executor import Cancelled, QueryExecutor, wanted
-from app.querying.live_messages import ENOUGH, EVALUATE, FURTHER, KEYS, PARTIAL, expect, keys_frame, keys_of, waits
+from app.querying.live.live_messages import ENOUGH, EVALUATE, FURTHER, KEYS, PARTIAL, expect, keys_frame, keys_of, waits
 from app.querying.questions import Partial, Work, kind_of
+from app.querying.running.executor import Cancelled, QueryExecutor, wanted
 from app.querying.suspect_spans import SUSPECTS, SuspectsFound, asked_data, asked_to_json
 from app.rpc.conversation import CallingConversation, PeerGone
 from app.rpc.frames import RpcFrame

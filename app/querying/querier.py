@@ -10,10 +10,10 @@ import pyarrow as pa
 from agents.live_store.partition_manager import PartitionManager
 from app.api.backend import TraceAnswer
 from app.api.errors import Unavailable
-from app.querying.block_reader import BlockReader, Sources, blocks_of_trace
+from app.querying.blocks.block_reader import BlockReader, Sources, blocks_of_trace
+from app.querying.blocks.redacted import redacted_parts
 from app.querying.damage import MissingData, missing_in_range, missing_of_trace, past_damage
-from app.querying.executor import Cancelled, QueryExecutor, QueryLimits, unavailable, wanted
-from app.querying.redacted import redacted_parts
+from app.querying.running.executor import Cancelled, QueryExecutor, QueryLimits, unavailable, wanted
 from query.language.compile import compile_query
 from query.metrics.metrics import compile_metrics, metrics_instant, metrics_range
 from query.requests import InstantRequest, RangeRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest

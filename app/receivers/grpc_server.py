@@ -7,7 +7,7 @@ from app.net.listening import watched_context
 from app.net.tls import HTTP_2, TlsFiles
 from app.receivers.grpc import GrpcMethod, GrpcReceiver
 from app.receivers.receiver import ReceiverContext
-from app.settings.receivers import Grpc
+from app.settings.sections.receivers import Grpc
 
 _MIB: Final = 1 << 20
 

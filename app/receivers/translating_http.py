@@ -18,7 +18,7 @@ from app.receivers.http_body import TRANSLATED_HERE_BYTES_MAX, TRANSLATION_MEMOR
 from app.receivers.http_export import INVALID_ARGUMENT, REFUSED, HttpExport, Refusal, SizeLimit, UnknownContentType
 from app.receivers.input_budget import InputBytes
 from app.receivers.receiver import ReceiverContext
-from app.settings.receivers import HttpReceiver
+from app.settings.sections.receivers import HttpReceiver
 from tables.wall import walled
 
 REJECTED_HEADER: Final = "X-Stretto-Rejected-Spans"

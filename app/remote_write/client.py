@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from agents.generator.push.push import Push
 from app.remote_write.credentials import ClientTls, CredentialsError, authorization
-from app.settings.remote_write import WRITE_2, RemoteWrite
+from app.settings.sections.remote_write import WRITE_2, RemoteWrite
 
 log = logging.getLogger(__name__)
 

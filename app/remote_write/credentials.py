@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote
 
 from app.errors import StrettoError
-from app.settings.remote_write import Authorization, BasicAuth, RemoteWrite, TlsConfig
+from app.settings.sections.remote_write import Authorization, BasicAuth, RemoteWrite, TlsConfig
 
 
 class CredentialsError(StrettoError):

@@ -15,7 +15,7 @@ from typing import Any, Final
 import grpc
 
 from app.errors import SettingsError
-from app.settings.server import Server
+from app.settings.sections.server import Server
 
 _TOKEN_SETTING: Final = "server.internal_token_file"  # noqa: S105 (a name)
 _TLS_SETTING: Final = "server.internal_tls_config"

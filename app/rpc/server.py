@@ -17,7 +17,7 @@ from app.rpc.conversation import KEEPALIVE_OPTIONS, Conversation, PeerGone, Serv
 from app.rpc.errors import to_frame
 from app.rpc.frames import MESSAGE_BYTES_MAX
 from app.rpc.security import InternalSecurity
-from app.settings.server import Server
+from app.settings.sections.server import Server
 from query import memory
 
 log = limited_logger(__name__)

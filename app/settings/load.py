@@ -13,9 +13,9 @@ from app.settings.document import Document, Text, plain, read
 from app.settings.environment import CONFIG, Override, overrides
 from app.settings.keys import is_list, is_mapping, section_of
 from app.settings.models import Settings
-from app.settings.overrides import Overrides
 from app.settings.problems import Location, Problem, error, from_validation
-from app.settings.tempo_overrides import convert_in, is_flat
+from app.settings.tenants.overrides import Overrides
+from app.settings.tenants.tempo_overrides import convert_in, is_flat
 
 log = logging.getLogger(__name__)
 

@@ -9,18 +9,18 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from app.settings.base import Section, conflict
-from app.settings.cache import Cache
-from app.settings.compactor import Compactor
-from app.settings.distributor import Distributor
-from app.settings.generator import MetricsGenerator
-from app.settings.kafka import Kafka
-from app.settings.members import Members
-from app.settings.overrides import Overrides
-from app.settings.query_frontend import Querier, QueryFrontend
-from app.settings.server import Server
-from app.settings.storage import Storage
-from app.settings.tracing import Tracing
-from app.settings.ui import Ui
+from app.settings.sections.cache import Cache
+from app.settings.sections.compactor import Compactor
+from app.settings.sections.distributor import Distributor
+from app.settings.sections.generator import MetricsGenerator
+from app.settings.sections.kafka import Kafka
+from app.settings.sections.members import Members
+from app.settings.sections.query_frontend import Querier, QueryFrontend
+from app.settings.sections.server import Server
+from app.settings.sections.storage import Storage
+from app.settings.sections.tracing import Tracing
+from app.settings.sections.ui import Ui
+from app.settings.tenants.overrides import Overrides
 from app.settings.values import (
     MIB,
     Bytes,

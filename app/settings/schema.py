@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from app.settings.base import Section
 from app.settings.keys import expected, is_list, is_mapping, section_of
 from app.settings.models import Settings
-from app.settings.overrides import TenantOverrides
+from app.settings.tenants.overrides import TenantOverrides
 from app.settings.values import DURATION_PATTERN, Words, duration_text
 
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from app.settings.keys import dotted, expected, is_list, leaves, leaves_of, section_of
 from app.settings.models import Settings
-from app.settings.overrides import TenantOverrides
+from app.settings.tenants.overrides import TenantOverrides
 from app.settings.values import duration_text, mask
 
 MASK: Final = "***"

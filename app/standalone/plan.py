@@ -12,7 +12,7 @@ from app.process.kafka import kafka_client
 from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
 from app.settings.keys import variable
-from app.settings.server import Tls
+from app.settings.sections.server import Tls
 from app.settings.values import split_host_port
 from app.standalone.child import Command
 from app.standalone.errors import StandaloneError

@@ -34,7 +34,7 @@ from app.process.iceberg import iceberg_config
 from app.process.overrides import OverridesFile
 from app.process.storage import storage_config
 from app.process.storage_probe import probe_storage
-from app.querying.query_threads import lower_priority
+from app.querying.running.query_threads import lower_priority
 from app.settings import Settings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app

@@ -23,8 +23,8 @@ from app.net.tenant import SINGLE_TENANT
 from app.process.tenant_limits import LimitsTable, Recent
 from app.receivers.ingress import Intake, Tenancy
 from app.settings import Settings
-from app.settings.span_copies import Forwarder as ForwarderSettings
-from app.settings.span_copies import LogSpans
+from app.settings.sections.span_copies import Forwarder as ForwarderSettings
+from app.settings.sections.span_copies import LogSpans
 from app.targets.receiver_servers import ReceiverServers
 from app.targets.shared import Shared, Target, stream_app
 from tables.wire.otlp.raw_spans import RawSpans

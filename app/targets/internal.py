@@ -9,8 +9,8 @@ import faust
 from agents.live_store.partition_manager import PartitionManager
 from app.net.advertise import advertised_host, with_port
 from app.net.file_watch import FileWatch
-from app.querying.live_stores import LiveStores
-from app.querying.live_view import live_view
+from app.querying.live.live_stores import LiveStores
+from app.querying.live.live_view import live_view
 from app.rpc.client import InternalClient
 from app.rpc.security import InternalSecurity
 from app.rpc.server import AskedAgain, Handler, InternalServer

@@ -20,7 +20,7 @@ from app.net.tenant import SINGLE_TENANT
 from app.process.overrides import OverridesFile
 from app.remote_write.client import RemoteWriter, remote_writers
 from app.settings import Settings
-from app.settings.generator import MetricsGenerator as MetricsGeneratorSettings
+from app.settings.sections.generator import MetricsGenerator as MetricsGeneratorSettings
 from app.targets.kafka_state import cluster_and_partitions
 from app.targets.shared import Shared, Target, stream_app
 

@@ -19,7 +19,7 @@ from agents.stream.topic_ends import TopicEnds
 from app.api.status.rings import Role
 from app.api.status.status import own_version
 from app.settings import Settings
-from app.settings.members import Members as MembersSettings
+from app.settings.sections.members import Members as MembersSettings
 from app.targets.internal import Internal
 
 LIVE_STORE: Final = "live-store"

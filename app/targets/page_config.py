@@ -7,7 +7,7 @@ from typing import NamedTuple
 from app.api.page.page_config import DEMO_SWITCH, LinkTemplate, PageConfig, ReceiverAddress
 from app.receivers.table import RECEIVERS, ReceiverRow
 from app.settings import Settings
-from app.settings.server import Tls
+from app.settings.sections.server import Tls
 from app.settings.values import split_host_port
 
 _EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  (addresses that settings may have)

@@ -14,24 +14,25 @@ import faust
 from agents.live_store.partition_manager import PartitionManager
 from app.api.backend import Backend
 from app.process.caches import shared_result_cache
-from app.querying import block_messages, live_messages
-from app.querying.block_service import BlockService
-from app.querying.block_work import BlockWork, LocalBlockWork
-from app.querying.executor import QueryExecutor, QueryLimits
+from app.querying.blocks import block_messages
+from app.querying.blocks.block_service import BlockService
+from app.querying.blocks.block_work import BlockWork, LocalBlockWork
+from app.querying.blocks.queued_blocks import JobLimits, QueuedBlockWork
+from app.querying.blocks.result_cache import ResultCache
 from app.querying.frontend import Frontend, FrontendLimits
-from app.querying.job_queue import JobQueue, QueueLimits
-from app.querying.live_service import LiveService
-from app.querying.observed_queries import ObservedQueries, QueryLogConfig
-from app.querying.partition_counts import PartitionCounts
+from app.querying.jobs.job_queue import JobQueue, QueueLimits
+from app.querying.jobs.querier_slots import QuerierService
+from app.querying.jobs.querier_worker import OwnSlots, QuerierWorker
+from app.querying.live import live_messages
+from app.querying.live.live_service import LiveService
+from app.querying.live.partition_counts import PartitionCounts
 from app.querying.querier import Querier
-from app.querying.querier_slots import QuerierService
-from app.querying.querier_worker import OwnSlots, QuerierWorker
-from app.querying.query_metrics import QueryMetrics
-from app.querying.queued_blocks import JobLimits, QueuedBlockWork
-from app.querying.result_cache import ResultCache
+from app.querying.running.executor import QueryExecutor, QueryLimits
+from app.querying.running.observed_queries import ObservedQueries, QueryLogConfig
+from app.querying.running.query_metrics import QueryMetrics
 from app.rpc.server import AskedAgain
 from app.settings import Settings
-from app.settings.query_frontend import QueryFrontend
+from app.settings.sections.query_frontend import QueryFrontend
 from app.targets.block_opener import BlockOpener
 from app.targets.internal import Internal, live_stores
 from app.targets.shared import Shared, Target

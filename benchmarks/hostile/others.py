@@ -29,7 +29,7 @@ from benchmarks.hostile.one_run import one_run
 from benchmarks.hostile.queries import Watchdog
 from tests.fuzz import bodies
 from tests.harness.cluster import Cluster
-from tests.helpers import jaeger, zipkin
+from tests.helpers.receiving import jaeger, zipkin
 
 SETTINGS: Final = {
     "STRETTO_SERVER__PPROF_ENABLED": "true",

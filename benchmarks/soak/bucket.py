@@ -11,7 +11,7 @@ from benchmarks.soak.events import Kind
 from tables.storage.config import StorageConfig
 from tests.harness.cluster import Cluster
 from tests.harness.moto_process import REGION, SECRET, moto_options, moto_process
-from tests.helpers.fault_proxy import Delay, Fault, FaultProxy, Status
+from tests.helpers.storage.fault_proxy import Delay, Fault, FaultProxy, Status
 
 BUCKET: Final = "soak"
 SLOW_S: Final = 2.0  # each answer is later by so much

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.api import FakeBackend
+from tests.helpers.querying.api import FakeBackend
 from tests.helpers.tls import Authority
 
 

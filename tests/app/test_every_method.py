@@ -23,10 +23,10 @@ from app.settings import load
 from app.standalone.ports import free_ports
 from app.targets import joined
 from app.targets.shared import Shared
-from tests.helpers.api import CREDENTIALS
 from tests.helpers.loops import in_loop
-from tests.helpers.other_tenants import OTHERS, backend, raw
-from tests.helpers.receivers import FakeBatcher
+from tests.helpers.querying.api import CREDENTIALS
+from tests.helpers.querying.other_tenants import OTHERS, backend, raw
+from tests.helpers.receiving.receivers import FakeBatcher
 
 NAMES = [org.decode() for org in OTHERS if org and org.isascii() and b"\0" not in org]  # gRPC sends no others
 NANOS = 17 * 10**17

@@ -18,8 +18,8 @@ from benchmarks.soak.template import Template
 from benchmarks.upgrade import __main__ as upgrade
 from benchmarks.upgrade.fleet import LARGE, SMALL, Fleet
 from tests.harness.cluster import BenchError
-from tests.helpers.canned_server import CannedServer
 from tests.helpers.files import ROOT
+from tests.helpers.storage.canned_server import CannedServer
 
 START_NS = 1_900_000_000_000_000_000
 

@@ -13,7 +13,7 @@ from app.standalone.ports import free_port
 from tests.harness.client import Client, eventually
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
 from tests.harness.remote_write_receiver import RemoteWriteReceiver, listening
-from tests.helpers.whole_way import request, span
+from tests.helpers.live.whole_way import request, span
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from app.api.proto import tempo_pb2 as pb
 from tests.harness.client import Client, eventually
-from tests.helpers.frozen import strictly
+from tests.helpers.tempo.frozen import strictly
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

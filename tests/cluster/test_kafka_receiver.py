@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from agents.distributor.encodings import ENCODINGS
 from tests.harness.client import Client, eventually, request
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
-from tests.helpers.kafka_messages import MESSAGES
+from tests.helpers.receiving.kafka_messages import MESSAGES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 SETTINGS = {

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from app.receivers.jaeger.grpc_server import POST_SPANS
 from tables.wire.jaeger import jaeger_pb2
 from tests.harness.client import Client, eventually
-from tests.helpers.jaeger import batch, datagram, encoded, log, span, tag
+from tests.helpers.receiving.jaeger import batch, datagram, encoded, log, span, tag
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 PARENT, CHILD = 0x0A0B, 0x0C0D

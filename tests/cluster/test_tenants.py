@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 )
 
 from tests.harness.cluster import Cluster
-from tests.helpers.whole_way import request, span
+from tests.helpers.live.whole_way import request, span
 
 pytestmark = pytest.mark.cluster
 

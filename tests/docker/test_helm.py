@@ -12,7 +12,7 @@ import yaml
 
 from app.settings import load
 from app.settings.models import TARGETS
-from tests.helpers.api import FakeBackend, api_over
+from tests.helpers.querying.api import FakeBackend, api_over
 from tools.docs import metrics
 from tools.manifests import CHART, RENDERED, rendered
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from app.errors import SettingsError
 from app.net.access import load_credentials
 from app.settings import load
-from app.settings.tenant_file import read_tenants
+from app.settings.tenants.tenant_file import read_tenants
 from tests.fuzz.target import Target
 
 _SETTINGS = b"""

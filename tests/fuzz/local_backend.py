@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from benchmarks.hostile.examples import records
 from tables.live.head import Head
 from tests.fuzz.rest import head_record
-from tests.helpers.engine import Engine
+from tests.helpers.querying.engine import Engine
 
 T = TypeVar("T")
 

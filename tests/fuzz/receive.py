@@ -26,8 +26,8 @@ from tables.wire.zipkin.protobuf import protobuf_to_otlp
 from tables.wire.zipkin.thrift import thrift_to_otlp
 from tests.fuzz.rest import Rest
 from tests.fuzz.target import Target
-from tests.helpers import jaeger, zipkin
-from tests.helpers.kafka_messages import MESSAGES
+from tests.helpers.receiving import jaeger, zipkin
+from tests.helpers.receiving.kafka_messages import MESSAGES
 
 _MESSAGE_BYTES_MAX = 1 << 20
 _BODY_BYTES_MAX = 1 << 20

@@ -14,7 +14,7 @@ from benchmarks.workload import Options, Requests, write
 from tests.harness.client import Client, eventually
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
 from tests.harness.prometheus import Prometheus
-from tests.helpers.truth import Edges, Seen, edges, spans_of
+from tests.helpers.generator.truth import Edges, Seen, edges, spans_of
 
 CALLS = "traces_spanmetrics_calls_total"
 LATENCY = "traces_spanmetrics_latency"

@@ -26,12 +26,12 @@ from app.cli.demo.shop import Shop
 from app.cli.demo.trace import Placed, export_request
 from app.net.access import Access, Credentials
 from app.querying.damage import MissingData
-from app.settings.ui import ServiceGraph
+from app.settings.sections.ui import ServiceGraph
 from query.scan.progress import QueryObserver
 from query.scan.source import Source
 from tables.units import NS_PER_S
-from tests.helpers.engine import Engine
-from tests.helpers.whole_way import Way
+from tests.helpers.live.whole_way import Way
+from tests.helpers.querying.engine import Engine
 
 TRACES: Final = 3000
 RANGE_S: Final = 3300

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from math import isnan
 
-from tests.helpers.generated import decoded
-from tests.helpers.snappy import decompressed
+from tests.helpers.generator.generated import decoded
+from tests.helpers.receiving.snappy import decompressed
 
 
 class RemoteWriteReceiver:

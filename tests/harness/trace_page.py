@@ -18,7 +18,7 @@ from tests.harness.page_traces import (
     hostile_request,
     odd_request,
 )
-from tests.helpers.whole_way import Way
+from tests.helpers.live.whole_way import Way
 
 SLOW, ODD, HOSTILE, LARGE = (f"/trace/{one.hex()}" for one in (SLOW_ID, ODD_ID, HOSTILE_ID, LARGE_ID))
 COMPARE = f"/compare?a={GOOD_ID.hex()}&b={SLOW_ID.hex()}"

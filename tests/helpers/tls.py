@@ -10,7 +10,7 @@ from agents.distributor.span_writer import Outcome, Request
 from app.settings import Settings
 from app.standalone.ports import free_ports
 from app.targets.receiver_servers import ReceiverServers
-from tests.helpers.limits import tenancy_without_limits
+from tests.helpers.receiving.limits import tenancy_without_limits
 
 POLL_S = 0.05
 

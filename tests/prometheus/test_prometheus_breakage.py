@@ -18,7 +18,7 @@ from benchmarks.workload import Options, Requests, write
 from tests.harness.client import Client, eventually
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
 from tests.harness.prometheus import Prometheus
-from tests.helpers.truth import edges, spans_of
+from tests.helpers.generator.truth import edges, spans_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from agents.generator.config import GRAPH_BUCKETS_S, LATENCY_BUCKETS_S
 from tests.harness.counted_workload import BY_EDGE, BY_SPAN, CALLS, GRAPH, LATENCY, CountedWorkload
-from tests.helpers.truth import buckets
+from tests.helpers.generator.truth import buckets
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

@@ -7,7 +7,7 @@ import pytest
 
 from agents.generator.config import GRAPH_BUCKETS_S, LATENCY_BUCKETS_S
 from tests.harness.counted_workload import BY_EDGE, BY_SPAN, GRAPH, LATENCY, CountedWorkload
-from tests.helpers.truth import Seen
+from tests.helpers.generator.truth import Seen
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

@@ -15,12 +15,12 @@ from pydantic import SecretStr
 
 from app.api.page.page_config import PageConfig
 from app.api.status.process import PROCESS, Process
-from app.settings.remote_write import Authorization
-from app.settings.ui import ServiceGraph
+from app.settings.sections.remote_write import Authorization
+from app.settings.sections.ui import ServiceGraph
 from app.standalone.ports import free_port
 from tests.harness.prometheus import Prometheus, program
-from tests.helpers.api import api_over, serving
-from tests.helpers.engine import Engine
+from tests.helpers.querying.api import api_over, serving
+from tests.helpers.querying.engine import Engine
 
 PREFIX = "traces_service_graph_request"
 MINUTES, PER_MINUTE = 30, 60

@@ -36,8 +36,8 @@ from tables.parquet.small_files import SmallFile, load
 from tables.schema import attribute_column
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
-from tests.helpers.otlp_rows import make_table, request_of
-from tests.helpers.whole_way import Way
+from tests.helpers.live.whole_way import Way
+from tests.helpers.querying.otlp_rows import make_table, request_of
 
 FIELD = re.compile(r'([\w.:/-]+)=("(?:[^"\\]|\\.)*"|\[[^\]]*\]|\S+)')
 START_NS = 1_700_000_000_000_000_000

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from query.scan.stitch import whole
 from tables.columns.in_memory import TableSource
 from tables.schema import attribute_column
-from tests.helpers.otlp_rows import make_table
+from tests.helpers.querying.otlp_rows import make_table
 
 ATTRIBUTES = ["span.a", "span.b", "resource.a", ".a", ".b", "event.a", "event.b", "link.a", ".service.name"]
 WORDS = {bool: "bool", int: "int", float: "double", str: "string"}

@@ -20,7 +20,7 @@ from query.scan import pieces
 from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tests.helpers.examples import examples
-from tests.helpers.otlp_rows import make_table
+from tests.helpers.querying.otlp_rows import make_table
 from tests.query.plain import pipeline
 from tests.query.strategies import (
     QUERIES,

@@ -8,7 +8,7 @@ from query.metrics.metrics import metrics_instant
 from query.requests import InstantRequest
 from tables.columns.in_memory import TableSource
 from tables.seal import seal
-from tests.helpers.whole_way import DECODER, START_NS, request, span
+from tests.helpers.live.whole_way import DECODER, START_NS, request, span
 
 SPANS: list[dict[str, Any]] = [{"a": "nil"}, {}, {"b": "nil"}, {"a": "nil", "b": "nil"}, {"a": "x"}, {}]
 

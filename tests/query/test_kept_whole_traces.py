@@ -19,7 +19,7 @@ from tables.seal import seal
 from tables.storage.byte_cache import ByteCache
 from tests.helpers.examples import examples
 from tests.helpers.files import file_of
-from tests.helpers.whole_way import DECODER, START_NS, request, span
+from tests.helpers.live.whole_way import DECODER, START_NS, request, span
 
 QUERIES = [
     "{ } >> { }",

@@ -18,7 +18,7 @@ from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tables.schema import attribute_column
 from tests.helpers.examples import examples
-from tests.helpers.otlp_rows import make_table
+from tests.helpers.querying.otlp_rows import make_table
 from tests.query.golden import START_NS, S
 from tests.query.strategies import split
 

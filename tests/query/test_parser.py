@@ -19,7 +19,7 @@ from query.requests import RangeRequest, SearchRequest
 from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tests.helpers.examples import examples
-from tests.helpers.reference import cases
+from tests.helpers.tempo.reference import cases
 from tests.query.golden import START_NS, S, load_table
 
 param = pytest.param

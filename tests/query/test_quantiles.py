@@ -24,7 +24,7 @@ from query.requests import InstantRequest, RangeRequest
 from query.scan.stitch import whole
 from tables.columns.in_memory import TableSource
 from tests.helpers.examples import examples
-from tests.helpers.otlp_rows import make_table
+from tests.helpers.querying.otlp_rows import make_table
 from tests.query.golden import START_NS, S
 from tests.query.plain_metrics import exact_quantile
 

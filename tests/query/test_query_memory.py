@@ -26,7 +26,7 @@ from query.tags.tags import tag_names
 from query.trace.pages import trace_page
 from query.trace.trace import find_trace
 from tables.columns.in_memory import TableSource
-from tests.helpers.whole_way import START_NS, Way, request, span
+from tests.helpers.live.whole_way import START_NS, Way, request, span
 from tests.query.golden import load_table
 
 MIB = 1 << 20

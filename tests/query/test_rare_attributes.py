@@ -17,7 +17,7 @@ from tables.columns.in_memory import TableSource
 from tables.columns.overflow import COLUMN, SparseColumns
 from tables.seal import seal
 from tests.helpers.examples import examples
-from tests.helpers.whole_way import DECODER, START_NS, request, span
+from tests.helpers.live.whole_way import DECODER, START_NS, request, span
 
 VALUES = [
     AnyValue(string_value="v"),

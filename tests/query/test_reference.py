@@ -14,8 +14,8 @@ from query.requests import InstantRequest, RangeRequest, SearchRequest
 from query.scan.stitch import whole
 from query.search.search import search
 from tables.columns.in_memory import TableSource
-from tests.helpers.otlp_rows import read_messages, span_table
-from tests.helpers.reference import (
+from tests.helpers.querying.otlp_rows import read_messages, span_table
+from tests.helpers.tempo.reference import (
     SPANS,
     answered,
     answered_series,

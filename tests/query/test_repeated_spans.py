@@ -24,8 +24,8 @@ from tables.parquet import group
 from tables.parquet.read import ParquetSource
 from tables.schema import OPTIONAL
 from tables.storage.byte_cache import ByteCache
+from tests.helpers.blocks.resting import DECODER, file_source, group_source, sealed
 from tests.helpers.examples import examples
-from tests.helpers.resting import DECODER, file_source, group_source, sealed
 from tests.strategies import REQUESTS
 
 # Values that a span without the field has, too.

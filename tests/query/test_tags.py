@@ -28,8 +28,8 @@ from tables.parquet.write import to_parquet
 from tables.schema import parse_attribute_column
 from tables.storage.byte_cache import ByteCache
 from tests.helpers.files import file_of
-from tests.helpers.otlp_rows import make_table, read_messages, span_table
-from tests.helpers.reference import SPANS, cases
+from tests.helpers.querying.otlp_rows import make_table, read_messages, span_table
+from tests.helpers.tempo.reference import SPANS, cases
 from tests.query.golden import _sources, load_rows
 
 NS = 10**9

@@ -13,7 +13,7 @@ from query.search.search import search
 from tables.columns.in_memory import TableSource
 from tables.seal import seal
 from tables.storage.byte_cache import ByteCache
-from tests.helpers.resting import DECODER, file_source, group_source
+from tests.helpers.blocks.resting import DECODER, file_source, group_source
 
 MIB = 1 << 20
 SPANS = 2_000

@@ -7,7 +7,7 @@ from query.requests import SearchRequest
 from query.search.search import search
 from query.trace.trace import find_trace
 from tables.wire.otlp.writer import to_resource_spans
-from tests.helpers.whole_way import MANY, START_NS, TRACE, Way, request, span
+from tests.helpers.live.whole_way import MANY, START_NS, TRACE, Way, request, span
 
 HOUR_NS = 3600 * 10**9
 ID = [n.to_bytes(8, "big") for n in range(10)]

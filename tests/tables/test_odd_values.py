@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tables.wire.otlp.clean import CUT, DROPPED, ITEMS_MAX, NESTING_MAX, REPAIRED, tagged
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.otlp.limits import ATTRIBUTES_MAX
-from tests.helpers.whole_way import Way, request, span, values
+from tests.helpers.live.whole_way import Way, request, span, values
 
 SHORT = OtlpDecoder(attribute_bytes_max=256)
 

@@ -28,10 +28,10 @@ from tables.errors import DamagedError, WireError
 from tables.live.segment_table import SegmentInfo
 from tables.merge.merge_blocks import merge_blocks
 from tables.wire import record
-from tests.helpers.catalog import Bucket, block_meta
-from tests.helpers.live_store import TP0, message, world
+from tests.helpers.blocks.catalog import Bucket, block_meta
+from tests.helpers.live.live_store import TP0, message, world
 from tests.helpers.loops import in_loop
-from tests.helpers.members import MEMBER
+from tests.helpers.querying.members import MEMBER
 
 OLD = Path(__file__).parent / "testdata" / "revision-83842bc"
 TRACES = [bytes([number] * 16) for number in range(1, 13)]

@@ -14,7 +14,7 @@ from tables.parquet.write import to_parquet
 from tables.schema import ATTRIBUTE_TYPES, FIXED, KEY_VALUE, OPTIONAL, SCHEMA_KEY, SCHEMA_VERSION, SCOPES
 from tables.storage.byte_cache import ByteCache
 from tests.helpers.files import ROOT, file_of
-from tests.helpers.whole_way import Way, request, span
+from tests.helpers.live.whole_way import Way, request, span
 from tests.query.golden import load_table
 
 PAGE = (ROOT / "docs" / "schema.md").read_text(encoding="utf-8")

@@ -12,9 +12,9 @@ from tables.errors import WireError
 from tables.wall import NativePanic, walled
 from tables.wire.otlp.descriptor import RequestHandler
 from tables.wire.otlp.framing import GROUPS_MAX, Framing
-from tests.helpers.hostile import FRAMES, HUGE, HUGE_LENGTHS, groups, inside, spread_groups
-from tests.helpers.panics import PanicException
-from tests.helpers.whole_way import DECODER, request, span
+from tests.helpers.live.whole_way import DECODER, request, span
+from tests.helpers.receiving.hostile import FRAMES, HUGE, HUGE_LENGTHS, groups, inside, spread_groups
+from tests.helpers.receiving.panics import PanicException
 
 
 def raising(error: BaseException) -> Any:

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 from tables.units import NS_PER_MS, NS_PER_S
 from tests.harness.axe import serious_findings
 from tests.harness.page_server import PageServer, sources_of
-from tests.helpers.whole_way import request, span
+from tests.helpers.live.whole_way import request, span
 
 ROOTS = "{ nestedSetParent < 0 }"
 HOUR_BEFORE = {"froma": "now-2h", "toa": "now-1h"}

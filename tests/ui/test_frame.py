@@ -6,7 +6,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from tests.harness.page_server import PageServer
-from tests.helpers.api import CREDENTIALS
+from tests.helpers.querying.api import CREDENTIALS
 
 
 def test_views_are_reached_by_links_and_keys_and_back_works(tab):

@@ -14,7 +14,7 @@ from app.api.page.files import FOLDER
 from app.api.page.serve import POLICY
 from tests.harness.axe import serious_findings, settle
 from tests.harness.page_server import PageServer, sources_of
-from tests.helpers.api import hashed
+from tests.helpers.querying.api import hashed
 
 SCRIPT = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>{{constructor}}javascript:alert(1)\''
 HOSTILE_ID = bytes(range(16, 32))

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, quote
 
 from playwright.sync_api import expect
 
-from app.settings.ui import ServiceGraph
+from app.settings.sections.ui import ServiceGraph
 from tests.harness.page_server import PageServer
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from app.settings.ui import ServiceGraph
+from app.settings.sections.ui import ServiceGraph
 
 # `stretto run` sets it for its worker: the file that asks for the demo while it is there.
 DEMO_SWITCH: Final = "DEMO_SWITCH_FILE"

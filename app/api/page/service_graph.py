@@ -17,7 +17,7 @@ from app.api.errors import Unavailable
 from app.api.page.service_stats import Edge, Key, Node, Stats
 from app.api.page.together import together
 from app.remote_write.credentials import ClientTls, CredentialsError, authorization_of
-from app.settings.ui import ServiceGraph
+from app.settings.sections.ui import ServiceGraph
 from tables.units import NS_PER_S
 
 # Samples come every 15 s by default: a shorter time has none of many series.

@@ -22,7 +22,7 @@ from app.api.status.process import PROCESS
 from app.api.status.rings import RINGS
 from app.api.tenants import TENANTS
 from app.net.access import Forbidden, Identity
-from app.settings.tenant_file import ANY_TENANT
+from app.settings.tenants.tenant_file import ANY_TENANT
 
 routes = web.RouteTableDef()
 

@@ -13,10 +13,10 @@ from app.errors import SettingsError, StrettoError
 from app.settings import Settings
 from app.settings.environment import CONFIG
 from app.settings.load import DEFAULT_FILE, Examined, examine
-from app.settings.overrides import Overrides, TenantOverrides
 from app.settings.problems import Problem, in_order
-from app.settings.tempo_overrides import is_flat
-from app.settings.tenant_file import ExaminedTenants, check_entry, examine_tenants
+from app.settings.tenants.overrides import Overrides, TenantOverrides
+from app.settings.tenants.tempo_overrides import is_flat
+from app.settings.tenants.tenant_file import ExaminedTenants, check_entry, examine_tenants
 
 _EXIT_WRONG: Final = 2
 

@@ -5,7 +5,7 @@ from typing import Final
 from app.receivers.grpc import GrpcMethod, GrpcReceiver
 from app.receivers.grpc_server import build_grpc
 from app.receivers.receiver import ReceiverContext
-from app.settings.receivers import Grpc
+from app.settings.sections.receivers import Grpc
 from tables.wire.jaeger.protobuf import post_spans_to_otlp
 
 POST_SPANS: Final = GrpcMethod(

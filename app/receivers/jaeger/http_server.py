@@ -8,7 +8,7 @@ from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
 from app.receivers.translating_http import SpanPath, build_translating_http, http_export
-from app.settings.receivers import HttpReceiver
+from app.settings.sections.receivers import HttpReceiver
 from tables.wire.jaeger.thrift import batch_to_otlp
 
 _BINARY, _COMPACT = (partial(batch_to_otlp, encoding="binary"), partial(batch_to_otlp, encoding="compact"))

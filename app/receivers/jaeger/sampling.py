@@ -13,7 +13,7 @@ from app.net.listening import watched_context
 from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
-from app.settings.receivers import RemoteSampling
+from app.settings.sections.receivers import RemoteSampling
 
 
 def build_sampling(rate: float) -> web.Application:

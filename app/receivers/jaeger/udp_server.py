@@ -4,7 +4,7 @@ from functools import partial
 
 from app.receivers.jaeger.udp import UdpReceiver
 from app.receivers.receiver import ReceiverContext
-from app.settings.receivers import Udp
+from app.settings.sections.receivers import Udp
 from tables.wire.jaeger.thrift import datagram_to_otlp
 from tables.wire.thrift_structs import Encoding
 

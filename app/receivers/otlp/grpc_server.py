@@ -4,7 +4,7 @@ from app.receivers.grpc import GrpcReceiver
 from app.receivers.grpc_server import build_grpc
 from app.receivers.otlp.export import EXPORT
 from app.receivers.receiver import ReceiverContext
-from app.settings.receivers import Grpc
+from app.settings.sections.receivers import Grpc
 
 
 def build(section: Grpc, _setting: str, context: ReceiverContext) -> GrpcReceiver:

@@ -7,7 +7,7 @@ from app.receivers.http_body import BodyLimits
 from app.receivers.http_server import HttpServer
 from app.receivers.otlp.http import build_http_receiver
 from app.receivers.receiver import ReceiverContext
-from app.settings.receivers import Http
+from app.settings.sections.receivers import Http
 
 
 def build(section: Http, setting: str, context: ReceiverContext) -> HttpServer:

@@ -9,7 +9,7 @@ from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
 from app.receivers.translating_http import SpanPath, Translate, build_translating_http, http_export
-from app.settings.receivers import Zipkin
+from app.settings.sections.receivers import Zipkin
 from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
 from tables.wire.zipkin.protobuf import protobuf_to_otlp
 from tables.wire.zipkin.thrift import thrift_to_otlp

@@ -12,9 +12,9 @@ from app.settings.migration.validation import Validation
 from app.settings.migration.values import seconds
 from app.settings.migration.walk import Walk, as_lists
 from app.settings.models import EVERYTHING, TARGETS, Settings
-from app.settings.overrides import Overrides
 from app.settings.problems import error
-from app.settings.tempo_overrides import is_flat
+from app.settings.tenants.overrides import Overrides
+from app.settings.tenants.tempo_overrides import is_flat
 
 _TARGETS: Final[Mapping[str, str]] = {
     **{name: name for name in (*TARGETS, *EVERYTHING)},

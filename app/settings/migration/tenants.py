@@ -8,10 +8,10 @@ from app.settings.keys import Key, dotted
 from app.settings.migration.report import Migrated
 from app.settings.migration.validation import Validation
 from app.settings.migration.values import processors
-from app.settings.overrides import TenantOverrides
 from app.settings.problems import error
-from app.settings.tempo_overrides import convert
-from app.settings.tenant_file import ANY_TENANT
+from app.settings.tenants.overrides import TenantOverrides
+from app.settings.tenants.tempo_overrides import convert
+from app.settings.tenants.tenant_file import ANY_TENANT
 from tables.tenant import valid_tenant
 
 _ROOT: Final = "overrides"

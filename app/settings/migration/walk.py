@@ -9,7 +9,7 @@ from app.settings.migration.reasons import Drop, Manual, Move
 from app.settings.migration.report import Migrated
 from app.settings.migration.rules import ANYWHERE, DESCEND, INLINE, RULES
 from app.settings.migration.values import Converted, labels, seconds
-from app.settings.tempo_overrides import switched_on
+from app.settings.tenants.tempo_overrides import switched_on
 
 # Values that say that something is not used.
 _UNUSED: Final[tuple[Any, ...]] = (None, False, "", 0, [], {}, "disabled")

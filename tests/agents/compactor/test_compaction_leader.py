@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaConnectionError
 from agents.compactor.job import MERGE, Job
 from agents.compactor.leader_loop import LeaderLoop
 from agents.compactor.own_metrics import LAST_CYCLE, LEADER
-from tests.helpers.compactors import WINDOW_S, Bucket, Compactor, Reader
+from tests.helpers.blocks.compactors import WINDOW_S, Bucket, Compactor, Reader
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.compactor.plan import CompactionRules, columns_of, expired, plan_merges, window_lengths_ms
-from tests.helpers.compaction_simulation import DAY_MS, HOUR_MS, MINUTE_MS, Simulation
+from tests.helpers.blocks.compaction_simulation import DAY_MS, HOUR_MS, MINUTE_MS, Simulation
 from tests.helpers.examples import examples
 
 DEFAULTS = CompactionRules(window_lengths_ms(3600, 14 * 86_400), 10 * MINUTE_MS, 5 << 30)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agents.compactor.job import Job
-from tests.helpers.compactors import GRACE_S, Bucket, Compactor, Killed, Reader
+from tests.helpers.blocks.compactors import GRACE_S, Bucket, Compactor, Killed, Reader
 from tests.helpers.examples import examples
 
 PROCESS = st.integers(0, 1)

@@ -6,7 +6,7 @@ import pytest
 
 from agents.compactor.job import MERGE, Job
 from agents.compactor.tenant_blocks import tenant_blocks
-from tests.helpers.compactors import GRACE_S, RETENTION_S, WINDOW_S, Bucket, Compactor, Reader, merge
+from tests.helpers.blocks.compactors import GRACE_S, RETENTION_S, WINDOW_S, Bucket, Compactor, Reader, merge
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from agents.compactor.iceberg_updates import IcebergUpdates
 from tables.catalog.tenant_index import TenantIndex
 from tables.errors import StorageError
-from tests.helpers.compactors import GRACE_S, WINDOW_S, Bucket, Compactor, Reader
+from tests.helpers.blocks.compactors import GRACE_S, WINDOW_S, Bucket, Compactor, Reader
 
 
 class FakeTables:

@@ -23,7 +23,7 @@ from tables.parquet.write import to_parquet
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
-from tests.helpers.compactors import Killed, MortalStore
+from tests.helpers.blocks.compactors import Killed, MortalStore
 from tests.query.golden import load_table
 
 TRACE = b"t1".rjust(16, b"\0")

@@ -14,8 +14,8 @@ from agents.distributor.agent import _Batcher
 from agents.distributor.record_producer import KafkaUnavailable
 from agents.distributor.sources import TopicSource, TopicSources
 from agents.distributor.span_writer import Outcome
-from tests.helpers.hostile import FRAMES, HUGE_LENGTHS, Producer, groups, writer
-from tests.helpers.whole_way import request, span
+from tests.helpers.live.whole_way import request, span
+from tests.helpers.receiving.hostile import FRAMES, HUGE_LENGTHS, Producer, groups, writer
 
 
 class Consumer:

@@ -19,7 +19,7 @@ from agents.distributor.forwarders.conditions import ConditionError, parse_condi
 from agents.distributor.forwarders.forwarder import DROPPED, QUEUE_BYTES, SENT, Forwarder, ForwarderConfig
 from agents.distributor.forwarders.span_filter import SpanFilter
 from agents.distributor.requests import Request
-from tests.helpers.whole_way import request, span
+from tests.helpers.live.whole_way import request, span
 
 
 class Sink(TraceServiceServicer):

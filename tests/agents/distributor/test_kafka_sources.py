@@ -19,9 +19,9 @@ from agents.distributor.encodings import ENCODINGS
 from agents.distributor.sources import TopicSource, TopicSources
 from agents.distributor.span_writer import Outcome
 from agents.stream.kafka_client import KafkaClient
-from tests.helpers.hostile import writer
-from tests.helpers.kafka_messages import MESSAGES, OTLP_JSON
-from tests.helpers.zipkin import FULL
+from tests.helpers.receiving.hostile import writer
+from tests.helpers.receiving.kafka_messages import MESSAGES, OTLP_JSON
+from tests.helpers.receiving.zipkin import FULL
 
 WRITTEN_S = 1_700_000_000.5
 

@@ -7,7 +7,7 @@ import pytest
 
 from agents.distributor.partition_growth import PartitionGrowth
 from agents.members.member import MemberState
-from tests.helpers.members import member
+from tests.helpers.querying.members import member
 
 
 class Producer:

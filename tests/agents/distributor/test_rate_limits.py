@@ -4,7 +4,7 @@ import pytest
 
 from agents.distributor.limits import LimitExceeded, TenantLimits
 from agents.distributor.rate_limits import RateLimits
-from tests.helpers.limits import FixedLimits
+from tests.helpers.receiving.limits import FixedLimits
 
 
 class Clock:

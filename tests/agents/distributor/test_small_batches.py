@@ -21,8 +21,8 @@ from tables.wire.otlp.small_requests import SmallSplitter
 from tables.wire.request_records import decode_record
 from tables.wire.split import partition_of
 from tests.helpers.examples import examples
-from tests.helpers.limits import inspector
-from tests.helpers.whole_way import request, span
+from tests.helpers.live.whole_way import request, span
+from tests.helpers.receiving.limits import inspector
 from tests.strategies import REQUESTS
 
 TENANTS = ("ann", "bob", "eve")

@@ -18,9 +18,9 @@ from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.span_attributes import SpanAttributes
 from tables.wire.span_bytes import span_bytes
 from tests.helpers.examples import examples
-from tests.helpers.hostile import Producer
-from tests.helpers.limits import NOW_NS, discards, encoder, inspector, of
-from tests.helpers.whole_way import request, span
+from tests.helpers.live.whole_way import request, span
+from tests.helpers.receiving.hostile import Producer
+from tests.helpers.receiving.limits import NOW_NS, discards, encoder, inspector, of
 
 S = 1_000_000_000
 SLACK = TenantLimits(past_slack_ns=60 * S, future_slack_ns=10 * S)

@@ -4,8 +4,8 @@ import logging
 
 from agents.distributor.limits import TenantLimits
 from agents.distributor.span_log import SpanLogConfig
-from tests.helpers.limits import encoder, inspector, of
-from tests.helpers.whole_way import request, span
+from tests.helpers.live.whole_way import request, span
+from tests.helpers.receiving.limits import encoder, inspector, of
 
 BODY = request(
     [span(1, name='a "b"\nc', kind=2, attributes={"http.route": "/x"}), span(2, name="bad", status={"code": 2})],

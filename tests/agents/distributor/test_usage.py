@@ -10,8 +10,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from agents.distributor.limits import TenantLimits
 from agents.distributor.usage import MISSING, OVERFLOW, UsageCount, UsageTracker, dimensions_of, label_name
 from tests.helpers.examples import examples
-from tests.helpers.limits import encoder, inspector, of
-from tests.helpers.whole_way import request, span
+from tests.helpers.live.whole_way import request, span
+from tests.helpers.receiving.limits import encoder, inspector, of
 
 
 def usage(tracker_or_limits, *requests):

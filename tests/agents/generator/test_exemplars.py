@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from agents.generator.config import SPAN_METRICS, GeneratorConfig
 from tests.helpers.examples import examples
-from tests.helpers.generated import NOW_MS, Fed
-from tests.helpers.whole_way import request, span
+from tests.helpers.generator.generated import NOW_MS, Fed
+from tests.helpers.live.whole_way import request, span
 
 BUCKET = "traces_spanmetrics_latency_bucket"
 NATIVE = "traces_spanmetrics_latency"

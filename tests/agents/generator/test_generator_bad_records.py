@@ -11,10 +11,10 @@ from faust.types import TP
 from agents.generator.own_metrics import DISCARDED
 from tables.wire import record
 from tables.wire.span_bytes import span_bytes
-from tests.helpers.generated import DECODER, NOW_MS
-from tests.helpers.generator_bench import CONFIG, GRAPH, Bench
-from tests.helpers.panics import PanicException
-from tests.helpers.whole_way import request, span
+from tests.helpers.generator.generated import DECODER, NOW_MS
+from tests.helpers.generator.generator_bench import CONFIG, GRAPH, Bench
+from tests.helpers.live.whole_way import request, span
+from tests.helpers.receiving.panics import PanicException
 
 
 @pytest.mark.parametrize(

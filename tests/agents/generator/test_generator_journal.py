@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from agents.generator.config import GeneratorConfig, SpanMetricsConfig
 from agents.generator.tenants import TenantConfig
 from tests.helpers.examples import examples
-from tests.helpers.generated import NOW_MS
-from tests.helpers.generator_bench import CALLS, CONFIG, EDGES, Bench, Consumer, Receiver, eventually
-from tests.helpers.whole_way import request, span
+from tests.helpers.generator.generated import NOW_MS
+from tests.helpers.generator.generator_bench import CALLS, CONFIG, EDGES, Bench, Consumer, Receiver, eventually
+from tests.helpers.live.whole_way import request, span
 
 BOTH = GeneratorConfig(
     span_metrics=SpanMetricsConfig(enable_target_info=True, dimensions=("d",)), generate_native_histograms="both"

@@ -5,8 +5,8 @@ import pytest
 from agents.generator.config import SPAN_METRICS, GeneratorConfig, ServiceGraphsConfig
 from tables.wire import record
 from tables.wire.split import split
-from tests.helpers.generated import DECODER, NOW_MS, Fed
-from tests.helpers.whole_way import request, span
+from tests.helpers.generator.generated import DECODER, NOW_MS, Fed
+from tests.helpers.live.whole_way import request, span
 
 CALLS = "traces_spanmetrics_calls_total"
 TOTAL = "traces_service_graph_request_total"

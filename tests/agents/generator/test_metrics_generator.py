@@ -9,9 +9,19 @@ from faust.types import TP
 
 from agents.generator.tenants import TenantConfig
 from tables.wire import record
-from tests.helpers.generated import DECODER, NOW_MS, values
-from tests.helpers.generator_bench import CALLS, CONFIG, EDGES, GRAPH, Bench, Consumer, Receiver, eventually, scenario
-from tests.helpers.whole_way import request, span
+from tests.helpers.generator.generated import DECODER, NOW_MS, values
+from tests.helpers.generator.generator_bench import (
+    CALLS,
+    CONFIG,
+    EDGES,
+    GRAPH,
+    Bench,
+    Consumer,
+    Receiver,
+    eventually,
+    scenario,
+)
+from tests.helpers.live.whole_way import request, span
 
 
 @scenario

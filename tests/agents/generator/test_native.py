@@ -19,9 +19,9 @@ from agents.generator.series.native import SCHEMA_MIN, ZERO, bucket_indices, sch
 from agents.generator.series.series import SeriesTable, TableConfig
 from agents.generator.series.snapshot import Metric
 from tests.helpers.examples import examples
-from tests.helpers.generated import NOW_MS, Fed
-from tests.helpers.remote_write import decoded_series
-from tests.helpers.whole_way import START_NS, request, span
+from tests.helpers.generator.generated import NOW_MS, Fed
+from tests.helpers.generator.remote_write import decoded_series
+from tests.helpers.live.whole_way import START_NS, request, span
 
 LATENCY = "traces_spanmetrics_latency"
 NATIVE = GeneratorConfig(processors=frozenset({SPAN_METRICS}), generate_native_histograms="native")

@@ -8,8 +8,8 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from agents.generator.config import SERVICE_GRAPHS, GeneratorConfig, ServiceGraphsConfig
-from tests.helpers.generated import Fed, values
-from tests.helpers.whole_way import START_NS, request, span
+from tests.helpers.generator.generated import Fed, values
+from tests.helpers.live.whole_way import START_NS, request, span
 
 TOTAL = "traces_service_graph_request_total"
 FAILED = "traces_service_graph_request_failed_total"

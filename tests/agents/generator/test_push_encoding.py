@@ -5,9 +5,9 @@ import pytest
 from agents.generator.config import GeneratorConfig
 from agents.generator.processors.tenant import TenantGenerator
 from agents.generator.push.push import Push, PushPart, folded, push_of
-from tests.helpers.generated import DECODER, NOW_MS
-from tests.helpers.remote_write import decoded_series
-from tests.helpers.whole_way import request, span
+from tests.helpers.generator.generated import DECODER, NOW_MS
+from tests.helpers.generator.remote_write import decoded_series
+from tests.helpers.live.whole_way import request, span
 
 CALLS = ("__name__", "traces_spanmetrics_calls_total")
 NATIVE = ("__name__", "traces_spanmetrics_latency")

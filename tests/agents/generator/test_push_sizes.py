@@ -15,9 +15,9 @@ from agents.generator.remote_write.write_request import STALE, requests
 from agents.generator.series.series import SeriesTable, TableConfig
 from agents.generator.series.snapshot import Metric, Snapshot
 from tables.columns.varint import varint
-from tests.helpers.generated import DECODER, NOW_MS, Fed, decoded, values
-from tests.helpers.remote_write import decoded_series
-from tests.helpers.whole_way import request, span
+from tests.helpers.generator.generated import DECODER, NOW_MS, Fed, decoded, values
+from tests.helpers.generator.remote_write import decoded_series
+from tests.helpers.live.whole_way import request, span
 
 CALLS = "traces_spanmetrics_calls_total"
 ONE = GeneratorConfig(processors=frozenset({SPAN_METRICS}), external_labels=(("cluster", "c"), ("service", "mine")))

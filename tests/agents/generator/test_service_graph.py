@@ -14,8 +14,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from agents.generator.config import SERVICE_GRAPHS, GeneratorConfig, ServiceGraphsConfig
 from agents.generator.processors.pairs import Pairs, edge_keys, unpaired_type
 from tests.helpers.examples import examples
-from tests.helpers.generated import Fed, values
-from tests.helpers.whole_way import START_NS, request, span
+from tests.helpers.generator.generated import Fed, values
+from tests.helpers.live.whole_way import START_NS, request, span
 
 TOTAL = "traces_service_graph_request_total"
 FAILED = "traces_service_graph_request_failed_total"

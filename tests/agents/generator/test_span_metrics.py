@@ -22,8 +22,8 @@ from agents.generator.config import (
 )
 from agents.generator.series.labels import KIND_TEXTS, STATUS_TEXTS, Interner, combine, label_name, number_text
 from tests.helpers.examples import examples
-from tests.helpers.generated import Fed, values
-from tests.helpers.whole_way import START_NS, request, span
+from tests.helpers.generator.generated import Fed, values
+from tests.helpers.live.whole_way import START_NS, request, span
 
 CALLS = "traces_spanmetrics_calls_total"
 MS = 1_000_000

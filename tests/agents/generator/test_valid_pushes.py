@@ -20,9 +20,9 @@ from agents.generator.config import (
 )
 from agents.generator.push.requests import encoded
 from tests.helpers.examples import examples
-from tests.helpers.generated import Fed
-from tests.helpers.strict_receiver import StrictReceiver
-from tests.helpers.whole_way import START_NS, request, span
+from tests.helpers.generator.generated import Fed
+from tests.helpers.generator.strict_receiver import StrictReceiver
+from tests.helpers.live.whole_way import START_NS, request, span
 
 CALLS = "traces_spanmetrics_calls_total"
 RATIO = "sampling.ratio"

@@ -21,9 +21,9 @@ from tables.wire.otlp.clean import tagged
 from tables.wire.otlp.writer import to_resource_spans
 from tables.wire.request_records import decode_record
 from tests.helpers.examples import examples
-from tests.helpers.hostile import HUGE, inside
-from tests.helpers.live_store import TP0, World, world
-from tests.helpers.whole_way import START_NS, request, span
+from tests.helpers.live.live_store import TP0, World, world
+from tests.helpers.live.whole_way import START_NS, request, span
+from tests.helpers.receiving.hostile import HUGE, inside
 from tests.strategies import REQUESTS
 
 TENANTS = ("t", "u")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tables.live.partition import LivePartition
-from tests.helpers.live_store import TP0, world
+from tests.helpers.live.live_store import TP0, world
 from tests.helpers.loops import in_loop
 
 

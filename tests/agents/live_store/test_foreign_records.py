@@ -14,11 +14,11 @@ from query.trace.trace import find_trace
 from tables.errors import WireError
 from tables.live.partition import CutPolicy
 from tables.wire import record
-from tests.helpers.foreign_records import WRONG, batch, value_of
-from tests.helpers.generated import Fed
-from tests.helpers.live_store import DECODER, TP0, message, shared_message, world
+from tests.helpers.generator.generated import Fed
+from tests.helpers.live.live_store import DECODER, TP0, message, shared_message, world
+from tests.helpers.live.whole_way import request, span
 from tests.helpers.loops import in_loop
-from tests.helpers.whole_way import request, span
+from tests.helpers.receiving.foreign_records import WRONG, batch, value_of
 
 
 @pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in WRONG.items()])

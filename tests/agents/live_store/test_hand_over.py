@@ -14,7 +14,7 @@ from agents.members.directory import MemberDirectory, MemberTimes
 from agents.members.member import Member, MemberState
 from agents.members.record import encode
 from tests.helpers.loops import in_loop
-from tests.helpers.members import member
+from tests.helpers.querying.members import member
 
 OWN = member("own", ends={0: 10, 1: 10})
 

@@ -9,9 +9,9 @@ from app.querying.querier import Querier
 from query.requests import SearchRequest
 from query.scan.progress import QueryObserver
 from tables.catalog.cuts import Cut
-from tests.helpers.live_store import TP0, message, world
+from tests.helpers.live.live_store import TP0, message, world
 from tests.helpers.loops import in_loop
-from tests.helpers.queriers import LIMITS
+from tests.helpers.querying.queriers import LIMITS
 
 
 @in_loop

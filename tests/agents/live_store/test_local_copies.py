@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.soak.events import storage_away
 from tables.errors import StorageError
-from tests.helpers.live_store import TP0, message, world
+from tests.helpers.live.live_store import TP0, message, world
 from tests.helpers.loops import in_loop
 
 

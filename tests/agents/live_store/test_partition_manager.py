@@ -17,9 +17,9 @@ from agents.stream.topic_ends import TopicEnds
 from tables.catalog.cuts import Cut
 from tables.errors import StorageError
 from tables.live.partition import LivePartition
-from tests.helpers.live_store import TOPIC, TP0, World, message, world
+from tests.helpers.live.live_store import TOPIC, TP0, World, message, world
 from tests.helpers.loops import in_loop
-from tests.helpers.panics import PanicException
+from tests.helpers.receiving.panics import PanicException
 
 
 @in_loop

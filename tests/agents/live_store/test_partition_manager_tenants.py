@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tables.live.partition import CutPolicy
-from tests.helpers.live_store import TP0, message, shared_message, world
+from tests.helpers.live.live_store import TP0, message, shared_message, world
 from tests.helpers.loops import in_loop
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from app.querying.live_view import PartitionStatus, live_view
-from tests.helpers.live_store import TP0, World, message, world
+from app.querying.live.live_view import PartitionStatus, live_view
+from tests.helpers.live.live_store import TP0, World, message, world
 from tests.helpers.loops import in_loop
 
 

@@ -13,7 +13,7 @@ from tables.live.merged_segments import MergedSegments
 from tables.live.partition_jobs import FlushJob
 from tables.live.store import FlushResult
 from tables.storage.object_store import ObjectStore
-from tests.helpers.live_store import TP0, World, message, world
+from tests.helpers.live.live_store import TP0, World, message, world
 from tests.helpers.loops import in_loop
 
 

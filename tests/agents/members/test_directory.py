@@ -5,7 +5,7 @@ import pytest
 from agents.members.directory import UNREADABLE, MemberDirectory, MemberTimes
 from agents.members.member import MemberState
 from agents.members.record import encode
-from tests.helpers.members import member
+from tests.helpers.querying.members import member
 
 TIMES = MemberTimes(timeout_s=10, forget_s=60)
 START_MS = 1_795_259_580_000

@@ -11,7 +11,7 @@ from agents.members.directory import MemberDirectory, MemberTimes
 from agents.members.member import MemberState, OffsetRange
 from agents.members.record import decode, encode
 from agents.members.service import MembersService
-from tests.helpers.members import member
+from tests.helpers.querying.members import member
 
 MS = 1_795_259_580_000
 

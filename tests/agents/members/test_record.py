@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agents.members.member import Member, MemberState, OffsetRange
 from agents.members.record import decode, encode
-from tests.helpers.members import MEMBER
+from tests.helpers.querying.members import MEMBER
 
 NAMES = st.text(max_size=12)
 OFFSETS = st.integers(0, 2**63 - 1)

@@ -4,7 +4,7 @@ from agents.members.directory import MemberDirectory, MemberTimes
 from agents.members.member import MemberState
 from agents.members.record import encode
 from agents.members.routing import best_member, members_of
-from tests.helpers.members import member
+from tests.helpers.querying.members import member
 
 
 def test_the_one_that_is_further_along():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agents.stream import kafka_batches, kafka_codecs
 from agents.stream.kafka_batches import HOLES, PASSED, FetchedBytes, Holes, PartitionRecords
-from tests.helpers.panics import PanicException
+from tests.helpers.receiving.panics import PanicException
 
 TP = TopicPartition("otlp_spans", 1)
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
+from tests.helpers.live.stream_apps import close_loops, in_this_loop, stream_app
 from tests.helpers.loops import in_loop
-from tests.helpers.stream_apps import close_loops, in_this_loop, stream_app
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from agents.live_store import block_flusher
 from agents.live_store.flush_queue import Flush, FlushQueue
 from agents.stream.consumer_thread import ERRORS, Abandoned, ConsumerThread
 from agents.stream.stream_app import rebalance_timeout_s
+from tests.helpers.live.stream_apps import close_loops, in_this_loop, stream_app
 from tests.helpers.loops import in_loop
-from tests.helpers.stream_apps import close_loops, in_this_loop, stream_app
 
 P0, P1 = TP("spans", 0), TP("spans", 1)
 

@@ -7,7 +7,7 @@ import aiohttp
 import pyarrow as pa
 import pytest
 
-from tests.helpers.api import Answer, api_over, serving, spans
+from tests.helpers.querying.api import Answer, api_over, serving, spans
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from app.net.access import Access, Forbidden, Unauthorized, load_credentials
 from app.net.tenant import InvalidTenant, NoTenant
 from app.receivers.http_body import BodyLimits
 from app.receivers.otlp.http import build_http_receiver
-from tests.helpers.api import CREDENTIALS, hashed
-from tests.helpers.receivers import FakeBatcher
+from tests.helpers.querying.api import CREDENTIALS, hashed
+from tests.helpers.receiving.receivers import FakeBatcher
 
 ALL = {"*": [hashed("root")], "single-tenant": [hashed("one")]}
 

@@ -16,8 +16,8 @@ from query.scan.stitch import whole
 from query.trace.trace import find_trace
 from tables.columns.in_memory import TableSource
 from tables.wire.otlp.writer import to_resource_spans
-from tests.helpers.engine import Engine
-from tests.helpers.frozen import strictly
+from tests.helpers.querying.engine import Engine
+from tests.helpers.tempo.frozen import strictly
 from tests.query.golden import START_NS, load_table
 from tests.query.sources import LOAD, by_time
 

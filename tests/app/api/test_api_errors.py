@@ -10,8 +10,8 @@ from app.api.errors import TooManyRequests, Unavailable
 from app.api.page import serve
 from query.errors import TraceQLError, TraceTooLarge
 from query.memory import MemoryExceeded, QueriesTooLarge, QueryTooLarge
-from tests.helpers.api import api_over
 from tests.helpers.files import ROOT
+from tests.helpers.querying.api import api_over
 
 DOCS = ROOT / "docs" / "api.md"
 

@@ -9,7 +9,7 @@ import pytest
 from app.api.tempo.metrics import instant_json, range_json
 from app.api.times import default_step_ns
 from query.results import Exemplar, Inspected, MetricsResult, Series
-from tests.helpers.frozen import strictly
+from tests.helpers.tempo.frozen import strictly
 
 NS = 10**9
 RANGE, INSTANT = "/api/metrics/query_range", "/api/metrics/query"

@@ -11,11 +11,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData
 
 from app.api.proto import tempo_pb2 as pb
-from tests.helpers.api import api_over, serving
-from tests.helpers.engine import Engine
-from tests.helpers.frozen import strictly
-from tests.helpers.otlp_fields import leaves, sent
-from tests.helpers.whole_way import START_NS, TRACE, Way, request, span
+from tests.helpers.live.whole_way import START_NS, TRACE, Way, request, span
+from tests.helpers.querying.api import api_over, serving
+from tests.helpers.querying.engine import Engine
+from tests.helpers.receiving.otlp_fields import leaves, sent
+from tests.helpers.tempo.frozen import strictly
 
 TIMES = [0, 1, START_NS, 2**63 - 1, 2**63, 2**64 - 1]
 SENT = ExportTraceServiceRequest.FromString(

@@ -6,7 +6,7 @@ import pytest
 
 from agents.members.member import MemberState, OffsetRange
 from app.api.status.rings import Membership
-from tests.helpers.members import member
+from tests.helpers.querying.members import member
 
 OWN = member(
     "live-<b>1",

@@ -11,8 +11,8 @@ import pytest
 from app.api.tempo.search import search_json
 from query.language.compile import compile_query
 from query.results import Inspected, SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
-from tests.helpers.api import RESULT, SPAN, TRACE
-from tests.helpers.frozen import strictly
+from tests.helpers.querying.api import RESULT, SPAN, TRACE
+from tests.helpers.tempo.frozen import strictly
 
 
 def with_trace(**fields) -> dict:

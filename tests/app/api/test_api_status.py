@@ -8,8 +8,8 @@ import yaml
 from app.api.status.process import Configs
 from app.api.tenants import TenantApi
 from app.settings import Settings, to_yaml
-from app.settings.overrides import TenantOverrides
 from app.settings.show import changed_yaml, overrides_yaml
+from app.settings.tenants.overrides import TenantOverrides
 
 
 def test_buildinfo(ask):

@@ -9,7 +9,7 @@ from query.engine.distinct import TagValue
 from query.language import ast
 from query.results import Inspected
 from query.tags.tags import TagNames, TagValues
-from tests.helpers.frozen import strictly
+from tests.helpers.tempo.frozen import strictly
 
 INSPECTED = Inspected(traces=3, spans=9, bytes=2**40, sources=2)
 METRICS = {"inspectedBytes": "1099511627776", "totalJobs": 2, "completedJobs": 2}

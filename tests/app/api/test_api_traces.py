@@ -18,8 +18,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from app.api.backend import TraceAnswer
 from app.api.tempo.jsonpb import resource_spans_json
-from tests.helpers.api import TRACE_ID
 from tests.helpers.examples import examples
+from tests.helpers.querying.api import TRACE_ID
 
 ID = "000f2ba9cc8f6a098a30a7aec2cbeadb"
 PROTOBUF = {"Accept": "application/protobuf"}

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from app.process.sampler import StackSamples, to_collapsed
-from tests.helpers.api import CREDENTIALS, FakeBackend, api_over, serving
+from tests.helpers.querying.api import CREDENTIALS, FakeBackend, api_over, serving
 
 PATHS = ["/debug/tasks", "/debug/threads", "/debug/memory", "/debug/memory?seconds=1", "/debug/pprof/profile?seconds=1"]
 

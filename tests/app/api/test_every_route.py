@@ -14,8 +14,8 @@ from app.api.server import OPEN
 from app.api.status.process import Configs
 from app.api.tenants import TenantApi
 from app.process.own_overrides import Versioned
-from tests.helpers.api import CREDENTIALS, TRACE_ID, FakeBackend, api_over, serving
-from tests.helpers.other_tenants import OTHERS, backend, raw
+from tests.helpers.querying.api import CREDENTIALS, TRACE_ID, FakeBackend, api_over, serving
+from tests.helpers.querying.other_tenants import OTHERS, backend, raw
 
 ID = TRACE_ID.hex()
 TIMES = "start=1700000000&end=1700003600"

@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 
 from app.cli.vulture.known_trace import KnownTrace, known_trace
-from tests.helpers.api import api_over, serving
-from tests.helpers.engine import Engine
-from tests.helpers.whole_way import Way
+from tests.helpers.live.whole_way import Way
+from tests.helpers.querying.api import api_over, serving
+from tests.helpers.querying.engine import Engine
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ from query.language.check import check
 from query.language.parse import parse
 from query.results import Inspected, MetricsResult, Series
 from query.tags.tags import TagNames, TagValues
-from tests.helpers.api import CREDENTIALS, RESULT, TRACE_ID, FakeBackend, api_over, serving, spans
-from tests.helpers.engine import Engine
-from tests.helpers.whole_way import Way
+from tests.helpers.live.whole_way import Way
+from tests.helpers.querying.api import CREDENTIALS, RESULT, TRACE_ID, FakeBackend, api_over, serving, spans
+from tests.helpers.querying.engine import Engine
 
 TIME_S = 1_795_259_580
 TIMES = {"start": str(TIME_S - 100), "end": str(TIME_S + 100)}

@@ -13,10 +13,10 @@ from schemathesis.checks import not_a_server_error
 
 from app.api.server import api_runner
 from tables.columns.in_memory import TableSource
-from tests.helpers.api import api_over
-from tests.helpers.engine import Engine
 from tests.helpers.examples import examples
 from tests.helpers.files import ROOT
+from tests.helpers.querying.api import api_over
+from tests.helpers.querying.engine import Engine
 from tests.query.golden import load_table
 from tests.query.sources import TRACES
 

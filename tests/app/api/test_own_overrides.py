@@ -13,8 +13,8 @@ from app.api.mcp.server import McpServer
 from app.api.tenants import TenantApi
 from app.process.own_overrides import merge_patch
 from app.targets.tenant_api import QueryLimitsTable, tenant_api
-from tests.helpers.api import FakeBackend, api_over, hashed, serving
 from tests.helpers.own_overrides import OWN, SETTINGS, URL, Process, caller, two_processes
+from tests.helpers.querying.api import FakeBackend, api_over, hashed, serving
 
 
 @pytest.fixture

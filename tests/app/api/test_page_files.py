@@ -11,9 +11,9 @@ import pytest
 
 from app.api.page.files import PageFiles
 from app.api.page.serve import FILES, POLICY, VIEWS
-from tests.helpers.api import CREDENTIALS, Answer, api_over, serving
-from tests.helpers.engine import Engine
 from tests.helpers.files import ROOT
+from tests.helpers.querying.api import CREDENTIALS, Answer, api_over, serving
+from tests.helpers.querying.engine import Engine
 
 INDEX = b"<!doctype html><title>x</title>"
 SCRIPT = b"export {};"

@@ -10,7 +10,7 @@ from app.api.call import limits_of
 from app.api.errors import explain
 from app.api.limits import ApiLimits
 from app.api.tenants import TenantApi
-from app.settings.tenant_limits import ReadOverrides
+from app.settings.tenants.tenant_limits import ReadOverrides
 from query.engine.distinct import TagValue
 from query.memory import (
     MemoryBudget,
@@ -25,8 +25,8 @@ from query.memory import (
 from query.requests import TagValuesRequest
 from query.tags.tag_text import parse_tag
 from query.tags.tags import tag_values
-from tests.helpers.api import LIMITS, api_over, serving
-from tests.helpers.engine import Engine
+from tests.helpers.querying.api import LIMITS, api_over, serving
+from tests.helpers.querying.engine import Engine
 
 OWN = {
     "a": ReadOverrides(max_search_duration=60, max_metrics_duration=120, max_bytes_per_tag_values_query=9),

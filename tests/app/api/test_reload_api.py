@@ -11,8 +11,8 @@ from app.api.server import build_api
 from app.api.status.process import Process
 from app.api.status.reload import ReloadAnswer
 from app.net.access import Access
-from tests.helpers.api import hashed
-from tests.helpers.engine import Engine
+from tests.helpers.querying.api import hashed
+from tests.helpers.querying.engine import Engine
 
 TOKENS = {"*": [hashed("root")], "acme": [hashed("a1")]}
 

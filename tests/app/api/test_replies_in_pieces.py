@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from app.api.backend import BACKEND
 from app.api.replies import Pieces, reply
-from tests.helpers.api import FakeBackend
+from tests.helpers.querying.api import FakeBackend
 
 MB = 1 << 20
 PARTS = {

@@ -7,7 +7,7 @@ import pytest
 
 from query.errors import TraceQLError
 from query.results import Inspected, SearchResult
-from tests.helpers.api import RESULT, TRACE
+from tests.helpers.querying.api import RESULT, TRACE
 
 
 def lines(answer) -> list[dict]:

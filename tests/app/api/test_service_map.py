@@ -9,8 +9,8 @@ from app.api.errors import TooManyRequests
 from app.api.page.config import DEMO_HEADER
 from app.api.page.page_config import PageConfig, ReceiverAddress
 from tables.columns.in_memory import TableSource
-from tests.helpers.engine import Engine
-from tests.helpers.service_maps import CHAIN, LOAD, RANGE, ask
+from tests.helpers.querying.engine import Engine
+from tests.helpers.querying.service_maps import CHAIN, LOAD, RANGE, ask
 from tests.query.golden import load_table
 
 

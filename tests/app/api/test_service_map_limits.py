@@ -10,9 +10,9 @@ from app.api.page import service_map
 from query import memory
 from query.memory import MemoryBudget, SharedMemory
 from tables.columns.in_memory import TableSource
-from tests.helpers.api import api_over, serving
-from tests.helpers.engine import Engine
-from tests.helpers.service_maps import CHAIN, LOAD, RANGE, ask
+from tests.helpers.querying.api import api_over, serving
+from tests.helpers.querying.engine import Engine
+from tests.helpers.querying.service_maps import CHAIN, LOAD, RANGE, ask
 from tests.query.golden import load_table
 
 AROUND, CALLS, DATABASES = "} < {", "} > {", "kind = client"

@@ -21,12 +21,12 @@ from app.api.tempo.search import search_json
 from app.api.tempo.streaming import METHODS, SERVICE, build_streaming
 from app.querying import querier
 from query.results import Inspected, MetricsResult, SearchResult, Series
-from tests.helpers.api import CREDENTIALS, RESULT, api_over
-from tests.helpers.engine import NS, Engine
-from tests.helpers.live_store import world
+from tests.helpers.live.live_store import world
 from tests.helpers.loops import in_loop
-from tests.helpers.queriers import loaded
-from tests.helpers.streaming import NAMES, SERIES, VALUES, same
+from tests.helpers.querying.api import CREDENTIALS, RESULT, api_over
+from tests.helpers.querying.engine import NS, Engine
+from tests.helpers.querying.queriers import loaded
+from tests.helpers.querying.streaming import NAMES, SERIES, VALUES, same
 from tests.query.golden import START_NS, load_table
 from tests.query.sources import LOAD, by_time
 

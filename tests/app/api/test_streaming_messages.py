@@ -11,8 +11,8 @@ from app.api.tempo.search import search_json
 from app.api.tempo.tags import names_v1_json, names_v2_json, values_v1_json, values_v2_json
 from query.results import Inspected, MetricsResult, SearchResult, SpanMatch, SpanSet, TraceMatch
 from query.tags.tags import TagNames
-from tests.helpers.api import RESULT
-from tests.helpers.streaming import INSPECTED, NAMES, SERIES, VALUE_KINDS, VALUES, same
+from tests.helpers.querying.api import RESULT
+from tests.helpers.querying.streaming import INSPECTED, NAMES, SERIES, VALUE_KINDS, VALUES, same
 
 ODD = SearchResult(
     [TraceMatch(bytes(16), None, None, 0, -5, [SpanSet([SpanMatch(bytes(8), "", 0, -1, VALUE_KINDS)], 0)], {})],

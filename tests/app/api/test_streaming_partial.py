@@ -9,7 +9,7 @@ from app.api.call import ACCESS
 from app.api.limits import LIMITS
 from app.api.proto import tempo_pb2 as pb
 from app.api.tempo.streaming import SERVICE, build_streaming
-from tests.helpers.api import api_over
+from tests.helpers.querying.api import api_over
 
 
 def test_partial_answers(backend):

@@ -17,7 +17,7 @@ from app.api.trace_diff import spans as spans_
 from app.api.trace_diff.patch import _partners, patch
 from app.api.trace_diff.spans import TooDeep, tree_of
 from app.api.trace_diff.summary import composed, summary
-from tests.helpers.api import api_over, serving, spans
+from tests.helpers.querying.api import api_over, serving, spans
 
 MS = 1_000_000
 Spec = tuple[str, str, str, int, int, dict[str, Any]]  # id, parent, service/name, start ms, duration ms, attributes

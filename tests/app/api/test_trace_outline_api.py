@@ -16,8 +16,8 @@ from query.requests import SpanMatching
 from query.scan.stitch import whole
 from query.trace.outline import trace_outline
 from tables.columns.in_memory import TableSource
-from tests.helpers.api import FakeBackend, api_over, serving
-from tests.helpers.engine import Engine
+from tests.helpers.querying.api import FakeBackend, api_over, serving
+from tests.helpers.querying.engine import Engine
 from tests.query.golden import START_NS, load_table
 
 ID = "7431"  # t1

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from app.api.status.worker_metrics import merge, of_workers
 from app.standalone.ports import free_port
-from tests.helpers.api import api_over, serving
+from tests.helpers.querying.api import api_over, serving
 
 ONE = """# HELP a_total Of a.
 # TYPE a_total counter

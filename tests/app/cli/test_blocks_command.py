@@ -17,7 +17,7 @@ from tables.catalog.index_store import IndexStore
 from tables.parquet.write import to_parquet
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
-from tests.helpers.storage_servers import BUCKET, StorageServer, s3_server
+from tests.helpers.storage.storage_servers import BUCKET, StorageServer, s3_server
 from tests.query.golden import START_NS, load_table
 
 LOADS = [

@@ -8,7 +8,7 @@ import pytest
 
 from app.cli.demo import command
 from app.settings.environment import overrides
-from tests.helpers.api import in_auth_file
+from tests.helpers.querying.api import in_auth_file
 from tests.helpers.tls import in_settings, receiving
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from app.cli.imports.progress import ProgressLine, shown_bytes, shown_seconds
 from app.cli.main import main
-from tests.helpers.imported import START_S, local, request, span_count, visible
-from tests.helpers.tempo_blocks import TempoBlock
+from tests.helpers.tempo.imported import START_S, local, request, span_count, visible
+from tests.helpers.tempo.tempo_blocks import TempoBlock
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from app.cli.query.times import duration_s, moment_s, shown_duration, shown_time
 from query.engine.distinct import TagValue
 from query.results import Inspected, MetricsResult, Series
 from query.tags.tags import TagNames, TagValues
-from tests.helpers.api import CREDENTIALS, RESULT, FakeBackend, api_over, serving, spans
-from tests.helpers.engine import Engine
+from tests.helpers.querying.api import CREDENTIALS, RESULT, FakeBackend, api_over, serving, spans
+from tests.helpers.querying.engine import Engine
 from tests.query.golden import load_table
 from tests.query.sources import LOAD, by_time
 

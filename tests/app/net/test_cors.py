@@ -11,7 +11,7 @@ from app.net.cors import Cors
 from app.receivers.http_body import BodyLimits
 from app.receivers.otlp.http import build_http_receiver
 from app.settings import Settings
-from tests.helpers.receivers import FakeBatcher
+from tests.helpers.receiving.receivers import FakeBatcher
 
 APP = "https://app.example.com"
 

@@ -13,7 +13,7 @@ from app.net.http2 import Http2Connection
 from app.net.http_guard import LIMITED
 from app.receivers.grpc import GrpcReceiver
 from app.receivers.otlp.export import EXPORT
-from tests.helpers.receivers import FakeBatcher
+from tests.helpers.receiving.receivers import FakeBatcher
 
 
 class Transport(asyncio.Transport):

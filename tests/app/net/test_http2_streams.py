@@ -14,7 +14,7 @@ from app.net.http2_headers import CheckedHeaders, HeaderBlocks
 from app.net.http2_types import Http2Fault, Http2Limits, new_state
 from app.receivers.otlp.export import EXPORT
 from tests.helpers.examples import examples
-from tests.helpers.otlp_grpc import Http2Client, message, serving
+from tests.helpers.receiving.otlp_grpc import Http2Client, message, serving
 
 PSEUDO = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", "/p")]
 VALID = [(name.encode(), value.encode()) for name, value in PSEUDO]

@@ -11,9 +11,9 @@ from app.net.access import Access
 from app.net.http_guard import BAD, LIMITED, OPEN, GuardedSite, HttpLimits, quiet_logger
 from app.receivers.http_body import BodyLimits, http_runner
 from app.receivers.otlp.http import build_http_receiver
-from tests.helpers.api import FakeBackend
-from tests.helpers.receivers import FakeBatcher
-from tests.helpers.shared_port import address, shared
+from tests.helpers.querying.api import FakeBackend
+from tests.helpers.querying.shared_port import address, shared
+from tests.helpers.receiving.receivers import FakeBatcher
 
 GET = b"GET /api/echo HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 2\r\n\r\n"

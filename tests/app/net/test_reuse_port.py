@@ -17,7 +17,7 @@ from app.receivers.input_budget import InputBudget
 from app.receivers.jaeger.udp import UdpReceiver
 from app.receivers.otlp.export import EXPORT
 from app.standalone.ports import free_port
-from tests.helpers.receivers import FakeBatcher
+from tests.helpers.receiving.receivers import FakeBatcher
 
 TRIES = 64
 

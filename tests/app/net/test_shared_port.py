@@ -18,8 +18,8 @@ from app.net.http_guard import GRPC_CONNECTIONS, LIMITED, HttpLimits
 from app.net.shared_port import PREFACE, SharedSite
 from app.net.tls import HTTP_1_AND_GRPC, TlsFiles, tls_context
 from query.results import Inspected, MetricsResult, SearchResult, Series
-from tests.helpers.api import api_over
-from tests.helpers.shared_port import address, ask_grpc, shared
+from tests.helpers.querying.api import api_over
+from tests.helpers.querying.shared_port import address, ask_grpc, shared
 
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 RANGE = "/tempopb.StreamingQuerier/MetricsQueryRange"

@@ -23,8 +23,8 @@ from app.settings import Settings
 from app.standalone.ports import Listener, free_ports
 from app.standalone.run import wait_ready
 from app.targets.query_server import QueryServer
-from tests.helpers.api import FakeBackend, in_auth_file
-from tests.helpers.shared_port import ask_grpc
+from tests.helpers.querying.api import FakeBackend, in_auth_file
+from tests.helpers.querying.shared_port import ask_grpc
 from tests.helpers.tls import POLL_S, Authority, Pair, in_settings, receiving
 
 

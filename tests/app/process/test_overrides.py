@@ -11,7 +11,7 @@ from app.errors import SettingsError
 from app.process.overrides import FAILED, GOOD, OverridesFile
 from app.settings import Settings, load, to_yaml
 from app.settings.load import settle
-from app.settings.tenant_file import read_tenants
+from app.settings.tenants.tenant_file import read_tenants
 from app.targets.metrics_generator import GeneratorConfigs
 from tests.helpers.files import ROOT
 

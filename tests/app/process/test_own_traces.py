@@ -15,14 +15,14 @@ from agents.distributor.requests import Outcome
 from agents.distributor.tenant_metrics import TenantMetrics
 from app.errors import SettingsError
 from app.process import own_traces
-from app.querying.executor import QueryExecutor, QueryLimits
+from app.querying.running.executor import QueryExecutor, QueryLimits
 from app.receivers.ingress import Ingress, Tenancy
 from app.rpc.frames import RpcFrame, with_traceparent
 from app.settings import Settings
 from tables.wire.otlp.raw_spans import RawSpans
-from tests.helpers.limits import FixedLimits
-from tests.helpers.otlp_grpc import export, serving
-from tests.helpers.receivers import FakeBatcher
+from tests.helpers.receiving.limits import FixedLimits
+from tests.helpers.receiving.otlp_grpc import export, serving
+from tests.helpers.receiving.receivers import FakeBatcher
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"

@@ -11,7 +11,7 @@ from app.process.shutdown import ShutdownDelay
 from app.settings import Settings
 from app.standalone.ports import free_port
 from app.targets.query_server import QueryServer
-from tests.helpers.api import FakeBackend
+from tests.helpers.querying.api import FakeBackend
 
 
 def test_ready_says_so_and_all_else_goes_on() -> None:

@@ -14,8 +14,8 @@ from app.settings import load
 from tables.errors import StorageError
 from tables.storage.object_store import ObjectStore
 from tables.storage.probe import probe
-from tests.helpers.canned_server import CannedServer
-from tests.helpers.storage_servers import AZURE_ACCOUNT, BUCKET, azure_sas, azure_server
+from tests.helpers.storage.canned_server import CannedServer
+from tests.helpers.storage.storage_servers import AZURE_ACCOUNT, BUCKET, azure_sas, azure_server
 from tests.helpers.tls import Authority
 
 S3 = "STRETTO_STORAGE__TRACE__S3__"

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from app.api.errors import Unavailable
 from app.querying.frontend import Frontend
-from app.querying.job_queue import QueueLimits
+from app.querying.jobs.job_queue import QueueLimits
 from app.rpc.frames import RpcFrame
 from query.requests import (
     InstantRequest,
@@ -25,9 +25,9 @@ from query.requests import (
 from query.scan.progress import Progress, QueryObserver
 from query.tags.tag_text import parse_tag
 from tables.wire.split import partition_of
-from tests.helpers.filled_group import filled, spans
 from tests.helpers.loops import in_loop
-from tests.helpers.processes import MS, ProcessGroup, Sent, cluster, with_queriers
+from tests.helpers.querying.filled_group import filled, spans
+from tests.helpers.querying.processes import MS, ProcessGroup, Sent, cluster, with_queriers
 
 EVERYTHING = {"start_ns": 0, "end_ns": 1000 * 1000 * MS}
 

@@ -10,11 +10,11 @@ import pytest
 from app.api.errors import Unavailable
 from query.requests import TraceRequest
 from tables.storage.object_store import StorageConfig
-from tests.helpers.damage import NONE, counts, is_told, is_whole, started, two_blocks
-from tests.helpers.fragile_compactor import Compactor
-from tests.helpers.live_store import world
+from tests.helpers.blocks.damage import NONE, counts, is_told, is_whole, started, two_blocks
+from tests.helpers.blocks.fragile_compactor import Compactor
+from tests.helpers.live.live_store import world
 from tests.helpers.loops import in_loop
-from tests.helpers.queriers import TRACE
+from tests.helpers.querying.queriers import TRACE
 
 
 async def compacted(folder: Path) -> Path:

@@ -27,8 +27,7 @@ from tables.catalog.damage import Damage
 from tables.catalog.index_store import IndexStore
 from tables.storage.checksum import with_checksum
 from tables.storage.local_reads import LocalReads
-from tests.helpers.api import api_over
-from tests.helpers.damage import (
+from tests.helpers.blocks.damage import (
     SPANS,
     WHOLE,
     changed,
@@ -40,9 +39,10 @@ from tests.helpers.damage import (
     two_blocks,
 )
 from tests.helpers.examples import examples
-from tests.helpers.live_store import TP0, message, world
+from tests.helpers.live.live_store import TP0, message, world
 from tests.helpers.loops import in_loop
-from tests.helpers.queriers import LIMITS, TRACE
+from tests.helpers.querying.api import api_over
+from tests.helpers.querying.queriers import LIMITS, TRACE
 
 DAMAGES = [
     pytest.param(0, lambda path: shutil.rmtree(path.parent), id="folder missing"),

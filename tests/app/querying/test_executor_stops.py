@@ -3,7 +3,7 @@
 import pytest
 
 from app.api.errors import Stopping, Unavailable, explain
-from app.querying.executor import QueryExecutor, QueryLimits
+from app.querying.running.executor import QueryExecutor, QueryLimits
 from app.rpc.conversation import PeerGone, checked
 from app.rpc.errors import to_frame
 from tests.helpers.loops import in_loop

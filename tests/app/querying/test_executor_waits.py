@@ -7,7 +7,7 @@ import time
 import pytest
 
 from app.api.errors import TooManyRequests
-from app.querying.executor import Cancelled, QueryExecutor, QueryLimits
+from app.querying.running.executor import Cancelled, QueryExecutor, QueryLimits
 from tests.helpers.loops import in_loop
 
 

@@ -29,12 +29,12 @@ from query.tags.tag_text import parse_tag
 from tables.live.decode_together import GoOn, keep_going
 from tables.live.head import Head
 from tables.live.partition import CutPolicy
-from tests.helpers.api import api_over, serving
-from tests.helpers.filled_group import filled
-from tests.helpers.live_store import world
+from tests.helpers.live.live_store import world
 from tests.helpers.loops import in_loop
-from tests.helpers.processes import Sent, cluster
-from tests.helpers.queriers import TRACE, loaded
+from tests.helpers.querying.api import api_over, serving
+from tests.helpers.querying.filled_group import filled
+from tests.helpers.querying.processes import Sent, cluster
+from tests.helpers.querying.queriers import TRACE, loaded
 
 # Heads stay open.
 POLICY = CutPolicy(partitions=2, segment_age_ms=100_000, block_age_ms=5000)

@@ -18,9 +18,9 @@ from app.api.errors import Unavailable
 from app.querying.frontend import Frontend
 from query.requests import InstantRequest, SearchRequest, TraceRequest
 from query.scan.progress import QueryObserver
+from tests.helpers.blocks.fragile_compactor import Compactor
 from tests.helpers.examples import examples
-from tests.helpers.fragile_compactor import Compactor
-from tests.helpers.processes import MS, ProcessGroup, Sent, cluster, with_queriers
+from tests.helpers.querying.processes import MS, ProcessGroup, Sent, cluster, with_queriers
 
 NAMES = ("a", "b")
 PARTITION = st.integers(0, 1)

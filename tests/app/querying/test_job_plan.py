@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from app.querying.block_messages import BlockAsk, Wanted
-from app.querying.job_plan import BlockJob, plan_jobs
-from app.querying.result_cache import ResultCache, cache_key
+from app.querying.blocks.block_messages import BlockAsk, Wanted
+from app.querying.blocks.job_plan import BlockJob, plan_jobs
+from app.querying.blocks.result_cache import ResultCache, cache_key
 from query.requests import SearchRequest
 from query.scan.pieces import UNKNOWN_NS
 from tables.blocks.meta import BlockMeta, FileMeta, block_id

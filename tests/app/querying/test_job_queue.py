@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.api.errors import TooManyRequests, Unavailable
-from app.querying.job_queue import Attempt, JobQueue, QueueLimits
+from app.querying.jobs.job_queue import Attempt, JobQueue, QueueLimits
 from app.rpc.frames import RpcFrame
 from tests.helpers.loops import in_loop
 

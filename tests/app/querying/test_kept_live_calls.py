@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from app.querying.frontend import Frontend
-from app.querying.live_stores import GONE, RETRIED
+from app.querying.live.live_stores import GONE, RETRIED
 from app.rpc.conversation import CallingConversation
 from query.requests import InstantRequest
 from query.scan.progress import QueryObserver
 from tests.helpers.loops import in_loop
-from tests.helpers.processes import MS, Sent, cluster
+from tests.helpers.querying.processes import MS, Sent, cluster
 
 
 async def counted(frontend: Frontend) -> int:

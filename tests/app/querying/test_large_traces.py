@@ -8,10 +8,10 @@ import pytest
 
 from query.requests import Page, SearchRequest, SpanMatching, SpanSelection, TraceRequest
 from query.scan.progress import QueryObserver
-from tests.helpers.large_trace import FAILED, SPANS, TRACE_ID, large_trace, span_id
 from tests.helpers.loops import in_loop
-from tests.helpers.moved_bytes import MovedBytes
-from tests.helpers.processes import MS
+from tests.helpers.querying.large_trace import FAILED, SPANS, TRACE_ID, large_trace, span_id
+from tests.helpers.querying.moved_bytes import MovedBytes
+from tests.helpers.querying.processes import MS
 
 KB: Final = 1000
 

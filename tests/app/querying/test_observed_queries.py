@@ -7,14 +7,14 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.api.errors import TooManyRequests, Unavailable
-from app.querying.observed_queries import ObservedQueries, QueryLogConfig
-from app.querying.query_metrics import QueryMetrics
-from app.settings.query_frontend import QueryFrontend
+from app.querying.running.observed_queries import ObservedQueries, QueryLogConfig
+from app.querying.running.query_metrics import QueryMetrics
+from app.settings.sections.query_frontend import QueryFrontend
 from query.errors import TraceQLError
 from query.requests import SearchRequest, TagNamesRequest, TraceRequest
 from query.results import Inspected, SearchResult
 from query.scan.progress import QueryObserver
-from tests.helpers.api import FakeBackend
+from tests.helpers.querying.api import FakeBackend
 
 QUERY = '{ resource.service.name = "a b" }'
 REQUEST = SearchRequest(query=QUERY, start_ns=0, end_ns=60 * 10**9)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from app.querying.block_messages import BlockAsk
+from app.querying.blocks.block_messages import BlockAsk
 from app.querying.frontend import Frontend
-from app.querying.live_messages import LiveAsk
+from app.querying.live.live_messages import LiveAsk
 from query.requests import SpanMatching, SpanSelection, TraceRequest
 from tests.helpers.loops import in_loop
-from tests.helpers.moved_bytes import MovedBytes
-from tests.helpers.processes import ProcessGroup, Sent, cluster, with_queriers
+from tests.helpers.querying.moved_bytes import MovedBytes
+from tests.helpers.querying.processes import ProcessGroup, Sent, cluster, with_queriers
 
 TRACE_ID = Sent(7, 0, 0).trace_id
 COUNT = 500

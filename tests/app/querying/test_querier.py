@@ -13,9 +13,9 @@ import pytest
 
 from app.api.errors import TooManyRequests, Unavailable, explain
 from app.querying import querier
-from app.querying.executor import QueryLimits
 from app.querying.no_queries import NoQueries
 from app.querying.querier import Querier
+from app.querying.running.executor import QueryLimits
 from query import memory
 from query.errors import TraceQLError, TraceTooLarge
 from query.memory import MemoryExceeded, QueryTooLarge
@@ -32,10 +32,10 @@ from query.scan.progress import Progress, QueryObserver
 from query.tags.tag_text import parse_tag
 from tables.errors import StorageError
 from tables.wall import NativePanic
-from tests.helpers.live_store import TP0, message, world
+from tests.helpers.live.live_store import TP0, message, world
 from tests.helpers.loops import in_loop
-from tests.helpers.panics import PanicException
-from tests.helpers.queriers import LIMITS, TRACE, WHOLE_TRACE, loaded
+from tests.helpers.querying.queriers import LIMITS, TRACE, WHOLE_TRACE, loaded
+from tests.helpers.receiving.panics import PanicException
 
 
 async def found(asked: Querier, query: str = "{ }") -> int:

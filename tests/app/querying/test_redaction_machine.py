@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from app.querying.redacted import redacted_blocks, redacted_parts
+from app.querying.blocks.redacted import redacted_blocks, redacted_parts
 from tables.blocks.trace_filters import TraceFilters
 from tables.catalog.block_list import BlockList
 from tables.catalog.index_store import IndexStore
@@ -23,7 +23,7 @@ from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore
 from tests.helpers.examples import examples
-from tests.helpers.live_machine import TENANTS, LiveMachine, Topic, Worker
+from tests.helpers.live.live_machine import TENANTS, LiveMachine, Topic, Worker
 
 POOL = ThreadPoolExecutor(2, "redaction-machine")
 

@@ -14,9 +14,9 @@ from tables.catalog.index_store import IndexStore
 from tables.catalog.redactor import RedactionReport, Redactor
 from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
-from tests.helpers.damage import counts
-from tests.helpers.live_store import TP0, World, message, world
-from tests.helpers.queriers import LIMITS, TRACE
+from tests.helpers.blocks.damage import counts
+from tests.helpers.live.live_store import TP0, World, message, world
+from tests.helpers.querying.queriers import LIMITS, TRACE
 
 EVERYTHING = Redaction(trace_id=TRACE.hex(), created_s=1.0, kept_until_s=10.0)
 

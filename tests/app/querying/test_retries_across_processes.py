@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from app.querying.block_messages import BlockAsk
+from app.querying.blocks.block_messages import BlockAsk
 from app.querying.frontend import Frontend
-from app.querying.live_messages import LiveAsk
+from app.querying.live.live_messages import LiveAsk
 from app.querying.suspect_spans import SuspectsFound, asked_data, asked_from_json, asked_to_json
 from app.rpc.frames import RpcFrame
 from query.request_json import BadRequest
@@ -21,7 +21,7 @@ from query.results import Inspected
 from query.scan.progress import QueryObserver
 from query.scan.suspects import SuspectSpans
 from tests.helpers.loops import in_loop
-from tests.helpers.processes import MS, ProcessGroup, Sent, cluster, with_queriers
+from tests.helpers.querying.processes import MS, ProcessGroup, Sent, cluster, with_queriers
 
 TRACES = 20
 

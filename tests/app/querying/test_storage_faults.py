@@ -13,11 +13,11 @@ from app.querying.querier import Querier
 from query.requests import SearchRequest
 from query.scan.progress import QueryObserver
 from tables.storage.config import StorageConfig
-from tests.helpers.fault_proxy import Fault, FaultProxy, Lost, Reset, Silence, Slow, Status
-from tests.helpers.live_store import TP0, message, world
+from tests.helpers.live.live_store import TP0, message, world
 from tests.helpers.loops import in_loop
-from tests.helpers.queriers import LIMITS, WHOLE_TRACE, loaded
-from tests.helpers.storage_servers import StorageServer, s3_server
+from tests.helpers.querying.queriers import LIMITS, WHOLE_TRACE, loaded
+from tests.helpers.storage.fault_proxy import Fault, FaultProxy, Lost, Reset, Silence, Slow, Status
+from tests.helpers.storage.storage_servers import StorageServer, s3_server
 
 FAULTS = [
     pytest.param(Status(500, "InternalError"), id="500"),

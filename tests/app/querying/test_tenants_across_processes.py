@@ -11,10 +11,10 @@ import pytest
 from app.api.errors import TooManyRequests
 from app.net.access import Access, Forbidden
 from app.net.tenant import InvalidTenant, NoTenant
-from app.querying.block_messages import METHOD as JOBS
-from app.querying.block_messages import BlockAsk, BlockFiles, Wanted
-from app.querying.fair_slots import FairSlots
-from app.querying.live_messages import METHOD, LiveAsk
+from app.querying.blocks.block_messages import METHOD as JOBS
+from app.querying.blocks.block_messages import BlockAsk, BlockFiles, Wanted
+from app.querying.live.live_messages import METHOD, LiveAsk
+from app.querying.running.fair_slots import FairSlots
 from app.rpc.frames import RpcFrame
 from query import memory
 from query.memory import QueryTooLarge
@@ -22,9 +22,9 @@ from query.request_json import BadRequest
 from query.requests import InstantRequest, SearchRequest, TagNamesRequest, TagValuesRequest, TraceRequest
 from query.scan.progress import QueryObserver
 from query.tags.tag_text import parse_tag
-from tests.helpers.api import CREDENTIALS
 from tests.helpers.loops import in_loop
-from tests.helpers.processes import MS, ProcessGroup, Sent, cluster, with_queriers
+from tests.helpers.querying.api import CREDENTIALS
+from tests.helpers.querying.processes import MS, ProcessGroup, Sent, cluster, with_queriers
 
 ODD = ["a/b", "..", ".", "a\0b", "ä", "A" * 10_000, "", "t|u", " t", "t\n", "../t", None, 7, ["t"]]
 

@@ -16,7 +16,7 @@ from app.receivers.codecs import ENCODINGS, UnknownEncoding, codec
 from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
 from app.receivers.input_budget import InputBudget, Overloaded
 from tables.errors import WireError
-from tests.helpers.compression import EMPTY, block, framed, lz4, raw_deflate, zstd
+from tests.helpers.receiving.compression import EMPTY, block, framed, lz4, raw_deflate, zstd
 
 MIB = 1 << 20
 ANY_RATIO = BodyCosts(ratio_max=10**6)

@@ -17,10 +17,10 @@ from app.receivers.otlp.http import build_http_receiver
 from app.receivers.request_batcher import IN_FLIGHT_BYTES, BatchLimits, RequestBatcher
 from app.standalone.ports import free_ports
 from tables.wire.otlp.descriptor import RequestHandler
-from tests.helpers.hostile import FRAMES, HUGE_LENGTHS, groups, spread_groups, writer
+from tests.helpers.live.whole_way import request, span
 from tests.helpers.loops import in_loop
-from tests.helpers.panics import PanicException
-from tests.helpers.whole_way import request, span
+from tests.helpers.receiving.hostile import FRAMES, HUGE_LENGTHS, groups, spread_groups, writer
+from tests.helpers.receiving.panics import PanicException
 
 LIMITS = BatchLimits(window_s=0.02, batch_bytes=10_000_000, wait_s=1)
 DEEP = {

@@ -24,11 +24,11 @@ from app.receivers.ingress import Ingress, Tenancy
 from app.receivers.input_budget import InputBudget
 from tables.tenant_labels import OTHERS, TenantLabels
 from tables.wire.otlp.raw_spans import RawSpans
-from tests.helpers.limits import FixedLimits
-from tests.helpers.otlp_grpc import export, serving
-from tests.helpers.otlp_http import JSON, PROTOBUF, post
-from tests.helpers.receivers import FakeBatcher
-from tests.helpers.whole_way import request, span
+from tests.helpers.live.whole_way import request, span
+from tests.helpers.receiving.limits import FixedLimits
+from tests.helpers.receiving.otlp_grpc import export, serving
+from tests.helpers.receiving.otlp_http import JSON, PROTOBUF, post
+from tests.helpers.receiving.receivers import FakeBatcher
 
 BODY = request([span(1), span(2)])
 

@@ -28,8 +28,8 @@ from app.settings import Settings
 from app.standalone.ports import free_port
 from tables.wire.jaeger import jaeger_pb2
 from tables.wire.jaeger.thrift import datagram_to_otlp
-from tests.helpers.jaeger import batch, datagram, encoded, span, tag
-from tests.helpers.receivers import FakeBatcher
+from tests.helpers.receiving.jaeger import batch, datagram, encoded, span, tag
+from tests.helpers.receiving.receivers import FakeBatcher
 
 ROWS = {row.name: row for row in RECEIVERS}
 ZIPKIN = json.dumps([{"traceId": "1", "id": "2", "timestamp": 1, "localEndpoint": {"serviceName": "z"}}]).encode()

@@ -13,9 +13,9 @@ from google.rpc.status_pb2 import Status
 from agents.distributor.record_producer import KafkaUnavailable
 from agents.distributor.span_writer import Outcome
 from app.receivers.input_budget import InputBudget
-from tests.helpers.compression import framed, lz4, zstd
-from tests.helpers.otlp_grpc import MIB, Http2Client, export, message, serving
-from tests.helpers.panics import PanicException
+from tests.helpers.receiving.compression import framed, lz4, zstd
+from tests.helpers.receiving.otlp_grpc import MIB, Http2Client, export, message, serving
+from tests.helpers.receiving.panics import PanicException
 
 
 @pytest.mark.parametrize("size", [0, 10, 100_000, 7 * MIB])

@@ -13,7 +13,7 @@ import pytest
 from app.net.http2_types import Http2Limits
 from app.net.http_guard import GRPC_CONNECTIONS, LIMITED
 from app.receivers.otlp.export import EXPORT
-from tests.helpers.otlp_grpc import Http2Client, export, message, serving
+from tests.helpers.receiving.otlp_grpc import Http2Client, export, message, serving
 
 
 def test_connections_are_limited():

@@ -18,8 +18,8 @@ from agents.distributor.span_writer import Outcome
 from app.receivers.http_body import BodyLimits
 from app.receivers.input_budget import InputBudget, Overloaded
 from tables.wire.otlp.json import to_protobuf
-from tests.helpers.compression import EMPTY, block, framed, lz4, zstd
-from tests.helpers.otlp_http import JSON, PROTOBUF, SPAN, post, wrapped
+from tests.helpers.receiving.compression import EMPTY, block, framed, lz4, zstd
+from tests.helpers.receiving.otlp_http import JSON, PROTOBUF, SPAN, post, wrapped
 
 
 def raw_deflate(data: bytes) -> bytes:

@@ -6,8 +6,8 @@ import base64
 import pytest
 
 from app.remote_write.client import REFUSED, RemoteWriter, remote_writers, retry_after_s
-from app.settings.remote_write import RemoteWrite
-from tests.helpers.remote_write_target import WRITTEN, Receiver, config, push, send, sent
+from app.settings.sections.remote_write import RemoteWrite
+from tests.helpers.generator.remote_write_target import WRITTEN, Receiver, config, push, send, sent
 
 V2 = "io.prometheus.write.v2.Request"
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.helpers.remote_write_target import Receiver, send, sent
+from tests.helpers.generator.remote_write_target import Receiver, send, sent
 
 
 @pytest.fixture(scope="module")

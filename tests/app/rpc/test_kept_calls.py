@@ -13,7 +13,7 @@ from app.rpc.conversation import Conversation, PeerGone
 from app.rpc.frames import RpcFrame
 from app.rpc.security import InternalSecurity
 from app.rpc.server import AskedAgain, InternalServer
-from app.settings.server import Server
+from app.settings.sections.server import Server
 from query.request_json import BadRequest
 from tests.helpers.loops import in_loop
 

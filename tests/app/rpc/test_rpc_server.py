@@ -15,7 +15,7 @@ from app.rpc.conversation import Conversation, PeerGone
 from app.rpc.frames import BadFrame, RpcFrame
 from app.rpc.security import InternalSecurity, new_token
 from app.rpc.server import InternalServer, path_of
-from app.settings.server import Server, Tls
+from app.settings.sections.server import Server, Tls
 from query.request_json import BadRequest
 from tests.helpers.loops import in_loop
 from tests.helpers.tls import Authority

@@ -8,7 +8,7 @@ from app.settings import load
 from app.settings.migration import migrate_settings, migrate_tenants
 from app.settings.migration.rules import RULES
 from app.settings.show import tree_yaml
-from app.settings.tenant_file import read_tenants
+from app.settings.tenants.tenant_file import read_tenants
 
 
 def flat(tree, above=()):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from app.process.caches import range_cache
 from app.settings import Settings
 from tables.storage.object_store import ObjectStore, StorageConfig
-from tests.helpers.cache_server import cache_stub
+from tests.helpers.storage.cache_server import cache_stub
 
 MEMCACHED = {"roles": ["bloom", "parquet-footer"], "memcached": {"host": "localhost:11211"}}
 REDIS = {"roles": ["parquet-page", "frontend-search"], "redis": {"endpoint": "localhost:6379"}}

@@ -10,7 +10,7 @@ from app.errors import SettingsError
 from app.settings import Settings, load, to_yaml
 from app.settings.keys import dotted, fields, leaves
 from app.settings.schema import overrides_schema, settings_schema
-from app.settings.tenant_file import read_tenants
+from app.settings.tenants.tenant_file import read_tenants
 from tests.helpers.files import ROOT
 
 SETTINGS = jsonschema.Draft7Validator(settings_schema())

@@ -8,9 +8,9 @@ import yaml
 
 from app.errors import SettingsError
 from app.settings import load
-from app.settings.overrides import TenantOverrides, layered
-from app.settings.tempo_overrides import convert, to_tempo
-from app.settings.tenant_file import read_tenants
+from app.settings.tenants.overrides import TenantOverrides, layered
+from app.settings.tenants.tempo_overrides import convert, to_tempo
+from app.settings.tenants.tenant_file import read_tenants
 
 NEW = """
 overrides:

@@ -10,7 +10,7 @@ from app.targets import compactor
 from app.targets.compactor import iceberg_updates
 from benchmarks.workload import Options, requests
 from tables.storage.object_store import ObjectStore, StorageConfig
-from tests.helpers.iceberg import IcebergBucket, by_hand, by_polars
+from tests.helpers.blocks.iceberg import IcebergBucket, by_hand, by_polars
 
 ENABLED = {"STRETTO_STORAGE__ICEBERG__ENABLED": "true", "STRETTO_STORAGE__ICEBERG__NAMESPACE": "lake"}
 (BODY,) = [body for body, _ in requests(Options(spans=50, spans_per_request=1000))]

@@ -17,9 +17,9 @@ from app.receivers.otlp.export import EXPORT
 from app.settings import Settings
 from app.standalone.ports import free_port
 from app.targets.query_server import QueryServer
-from tests.helpers.api import CREDENTIALS, FakeBackend
-from tests.helpers.receivers import FakeBatcher
-from tests.helpers.shared_port import ask_grpc
+from tests.helpers.querying.api import CREDENTIALS, FakeBackend
+from tests.helpers.querying.shared_port import ask_grpc
+from tests.helpers.receiving.receivers import FakeBatcher
 
 
 def served(use, **server) -> FakeBackend:

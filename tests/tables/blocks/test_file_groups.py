@@ -19,8 +19,8 @@ from tables.parquet.write import to_parquet
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
 from tables.storage.read_ahead import AheadBytes, ReadAhead, reading_ahead
-from tests.helpers.otlp_rows import make_table
 from tests.helpers.pool_at_once import AtOnce
+from tests.helpers.querying.otlp_rows import make_table
 
 
 def meta(number: int, *, spans: int = 2, size_bytes: int = 9, tail: Any = None) -> BlockMeta:

@@ -13,7 +13,7 @@ from tables.catalog.audit import Auditor
 from tables.catalog.meta_cache import MetaCache
 from tables.catalog.tenant_index import TenantIndex, rows_of
 from tables.storage.object_store import ObjectStore, Stamp, StorageConfig
-from tests.helpers.catalog import block_meta
+from tests.helpers.blocks.catalog import block_meta
 
 
 class PagedStore(ObjectStore):

@@ -14,7 +14,7 @@ from tables.catalog.cuts import Cut, cut_path
 from tables.catalog.index_store import IndexStore
 from tables.catalog.poll_metrics import REQUESTS
 from tables.errors import StorageError
-from tests.helpers.catalog import CLUSTER, Bucket, block_meta, keys, named
+from tests.helpers.blocks.catalog import CLUSTER, Bucket, block_meta, keys, named
 
 P0, P1 = (CLUSTER, 0), (CLUSTER, 1)
 

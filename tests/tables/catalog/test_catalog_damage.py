@@ -9,7 +9,7 @@ from tables.catalog import index_store
 from tables.catalog.checkpoints import checkpoint_path
 from tables.catalog.tenant_index import index_path
 from tables.errors import StorageError
-from tests.helpers.catalog import CLUSTER, Bucket, block_meta, keys, named
+from tests.helpers.blocks.catalog import CLUSTER, Bucket, block_meta, keys, named
 
 P0 = (CLUSTER, 0)
 

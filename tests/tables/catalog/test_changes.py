@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tables.blocks.meta import BlockMeta
 from tables.catalog.changes import add_blocks, forget_removed, remove_blocks, replace_blocks
 from tables.catalog.tenant_index import Removed, TenantIndex, rows_of
-from tests.helpers.catalog import CLUSTER, block_meta, merged_meta
+from tests.helpers.blocks.catalog import CLUSTER, block_meta, merged_meta
 
 P0, P1 = (CLUSTER, 0), (CLUSTER, 1)
 A, B, C = block_meta(0, 9), block_meta(10, 19), block_meta(20, 29)

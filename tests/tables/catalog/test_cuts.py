@@ -8,7 +8,7 @@ from tables.blocks.write import BlockRange
 from tables.catalog.chain import Chain, chain
 from tables.catalog.cuts import Cut, Cuts, cut_path, decode_cut
 from tables.storage.object_store import ObjectStore, StorageConfig
-from tests.helpers.catalog import CLUSTER, block_meta
+from tests.helpers.blocks.catalog import CLUSTER, block_meta
 
 
 @pytest.fixture

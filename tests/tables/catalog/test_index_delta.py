@@ -20,7 +20,7 @@ from tables.catalog.tenant_index import TenantIndex, index_path, rows_of
 from tables.errors import DamagedError
 from tables.storage.config import StorageConfig
 from tables.storage.object_store import ObjectStore
-from tests.helpers.catalog import CLUSTER, Counted, block_meta, merged_meta
+from tests.helpers.blocks.catalog import CLUSTER, Counted, block_meta, merged_meta
 
 DELTAS = Folding(whole_bytes_min=0, share=100.0, deltas_max=8)
 Change = Callable[[TenantIndex], TenantIndex | None]

@@ -12,7 +12,7 @@ from tables.catalog.index_store import IndexStore
 from tables.catalog.tenant_index import TenantIndex, index_path
 from tables.errors import DamagedError, StorageError
 from tables.storage.object_store import ObjectStore, StorageConfig
-from tests.helpers.catalog import CLUSTER, block_meta, merged_meta
+from tests.helpers.blocks.catalog import CLUSTER, block_meta, merged_meta
 
 Change = Callable[[TenantIndex], TenantIndex | None]
 

@@ -24,7 +24,7 @@ from tables.redaction.rules import Redaction
 from tables.storage.byte_cache import ByteCache
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tables.tempo.ledger import Ledger
-from tests.helpers.catalog import Counted
+from tests.helpers.blocks.catalog import Counted
 from tests.query.golden import load_table
 
 DELTAS = Folding(whole_bytes_min=0, share=100.0, deltas_max=100)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.catalog.tenant_index import INDEX, Removed, TenantIndex, decode_index, index_path, index_schema, rows_of
 from tables.errors import DamagedError
-from tests.helpers.catalog import block_meta, merged_meta
+from tests.helpers.blocks.catalog import block_meta, merged_meta
 from tests.helpers.examples import examples
 
 INT64 = st.integers(-(2**63), 2**63 - 1)

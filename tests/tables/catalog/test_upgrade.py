@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tables.catalog.cuts import cut_path
-from tests.helpers.catalog import CLUSTER, Bucket, keys
+from tests.helpers.blocks.catalog import CLUSTER, Bucket, keys
 
 # Written by the version before: two flushes of partition 0, the first of two tenants.
 CUTS = {

@@ -14,7 +14,7 @@ from query.search.search import search
 from tables.columns.overflow import COLUMN
 from tables.schema import attribute_column, parse_attribute_column
 from tables.seal import seal
-from tests.helpers.whole_way import START_NS, Way, request, span, values
+from tests.helpers.live.whole_way import START_NS, Way, request, span, values
 
 KINDS = [
     AnyValue(string_value="v"),

@@ -18,7 +18,7 @@ from query.trace.trace import find_trace
 from tables.columns.trace_facts import elapsed_ns, time_range_ns
 from tables.seal.resources import parse_resource, service_name
 from tests.helpers.examples import examples
-from tests.helpers.whole_way import START_NS, Way, request, span
+from tests.helpers.live.whole_way import START_NS, Way, request, span
 
 FACTS = ["span_id", "kind", "nested_left", "nested_right", "nested_parent", "trace_start_ns", "trace_duration_ns"]
 FACTS += ["root_name", "root_service"]

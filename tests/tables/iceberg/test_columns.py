@@ -13,8 +13,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tables.iceberg.columns import base_schema, iceberg_type, new_columns
 from tables.schema import ATTRIBUTE_TYPES, FIXED, OPTIONAL
 from tables.storage.object_store import ObjectStore, StorageConfig
-from tests.helpers.iceberg import IcebergBucket
-from tests.helpers.whole_way import request, span
+from tests.helpers.blocks.iceberg import IcebergBucket
+from tests.helpers.live.whole_way import request, span
 
 STRINGS = AnyValue(array_value=ArrayValue(values=[AnyValue(string_value="x"), AnyValue(string_value="y")]))
 NESTED = AnyValue(kvlist_value=KeyValueList(values=[KeyValue(key="k", value=AnyValue(int_value=1))]))

@@ -13,8 +13,8 @@ from tables.errors import StorageError
 from tables.iceberg.sync import IcebergChange, data_files
 from tables.iceberg.tables import IcebergError
 from tables.storage.object_store import ObjectStore, StorageConfig
-from tests.helpers.iceberg import IcebergBucket, by_hand, by_polars, by_pyiceberg
-from tests.helpers.moto_s3 import MotoS3, moto_s3
+from tests.helpers.blocks.iceberg import IcebergBucket, by_hand, by_polars, by_pyiceberg
+from tests.helpers.storage.moto_s3 import MotoS3, moto_s3
 
 # Requests of the bookshop; each has attributes that the others have not.
 BODIES = [body for body, _ in requests(Options(spans=500, spans_per_request=100))][:5]

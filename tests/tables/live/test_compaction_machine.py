@@ -17,9 +17,9 @@ from tables.catalog.block_list import BlockList
 from tables.catalog.index_store import IndexStore
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import with_checksum
+from tests.helpers.blocks.fragile_compactor import Compactor, DiedError
 from tests.helpers.examples import examples
-from tests.helpers.fragile_compactor import Compactor, DiedError
-from tests.helpers.live_machine import TENANTS, LiveMachine, Worker
+from tests.helpers.live.live_machine import TENANTS, LiveMachine, Worker
 
 TENANT = st.sampled_from(TENANTS)
 PICKS = st.lists(st.integers(0, 5), min_size=2, max_size=4, unique=True)

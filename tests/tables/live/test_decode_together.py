@@ -11,8 +11,8 @@ from tables.errors import WireError
 from tables.live.decode_together import decode_together
 from tables.wire import record
 from tests.helpers.examples import examples
-from tests.helpers.foreign_records import WRONG, batch, value_of
-from tests.helpers.whole_way import DECODER, request, span
+from tests.helpers.live.whole_way import DECODER, request, span
+from tests.helpers.receiving.foreign_records import WRONG, batch, value_of
 
 GOOD = [
     value_of(batch()),

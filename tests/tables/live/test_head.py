@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tables.live.head import Head
 from tables.live.shared_records import HeadRecord
 from tables.wire import record
-from tests.helpers.whole_way import DECODER, request, span
+from tests.helpers.live.whole_way import DECODER, request, span
 
 
 def item(offset: int, spans: int = 1) -> HeadRecord:

@@ -13,7 +13,7 @@ from tables.live.head import seal_records
 from tables.live.shared_records import HeadRecord, spans_of
 from tables.wire import record
 from tests.helpers.examples import examples
-from tests.helpers.whole_way import DECODER, request, span
+from tests.helpers.live.whole_way import DECODER, request, span
 from tests.strategies import REQUESTS
 
 

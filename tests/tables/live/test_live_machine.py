@@ -3,7 +3,7 @@
 from hypothesis import settings
 
 from tests.helpers.examples import examples
-from tests.helpers.live_machine import LiveMachine
+from tests.helpers.live.live_machine import LiveMachine
 
 LiveMachine.TestCase.settings = settings(max_examples=examples(25), stateful_step_count=30, deadline=None)
 TestLiveMachine = LiveMachine.TestCase

@@ -8,7 +8,7 @@ import pytest
 
 from tables.live import merged_segments
 from tables.live.segment_table import SegmentInfo, SegmentTable
-from tests.helpers.live_store import TP0, message, world
+from tests.helpers.live.live_store import TP0, message, world
 from tests.helpers.loops import in_loop
 
 

@@ -8,7 +8,7 @@ import pytest
 from tables.live.partition_jobs import FlushJob
 from tables.wire.record import read_headers, with_partitions
 from tables.wire.split import SEVERAL, partition_of, places_of
-from tests.helpers.live_store import TP0, message, world
+from tests.helpers.live.live_store import TP0, message, world
 from tests.helpers.loops import in_loop
 
 ID = b"\1" * 16

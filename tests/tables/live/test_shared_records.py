@@ -18,7 +18,7 @@ from tables.wire import record
 from tables.wire.otlp.writer import to_resource_spans
 from tables.wire.request_records import decode_record
 from tables.wire.split import OWN_RECORD_SPANS, Run, split
-from tests.helpers.whole_way import DECODER, TRACE, request, span
+from tests.helpers.live.whole_way import DECODER, TRACE, request, span
 
 TENANTS = ("ann", "bob", "eve")
 

@@ -25,9 +25,9 @@ from tables.seal import seal
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
 from tables.wire.otlp.decoder import OtlpDecoder
+from tests.helpers.blocks.merge_input import input_of
 from tests.helpers.examples import examples
 from tests.helpers.files import file_of
-from tests.helpers.merge_input import input_of
 from tests.strategies import REQUESTS
 
 DECODER = OtlpDecoder()

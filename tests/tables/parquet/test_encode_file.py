@@ -20,8 +20,8 @@ from tables.parquet.encode_file import encode_parquet, encode_rows
 from tables.parquet.encode_lists import encode_sparse_lists
 from tables.parquet.write import key_values, with_statistics, written_by_arrow
 from tables.schema import EVENT, LINK
+from tests.helpers.blocks.parquet_files import bits, plain, source_of, span_tables
 from tests.helpers.files import file_of
-from tests.helpers.parquet_files import bits, plain, source_of, span_tables
 from tests.query.golden import load_table
 
 NAN = float("nan")

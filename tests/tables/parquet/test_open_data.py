@@ -24,11 +24,11 @@ from pyarrow import fs
 from benchmarks.workload import Options, requests
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tables.storage.urls import object_url
+from tests.helpers.blocks.written_blocks import TENANT, WrittenBlocks
 from tests.helpers.files import ROOT
-from tests.helpers.moto_s3 import KEY, REGION, SECRET, MotoS3, moto_s3
-from tests.helpers.truth import Seen, spans_of
-from tests.helpers.whole_way import request, span
-from tests.helpers.written_blocks import TENANT, WrittenBlocks
+from tests.helpers.generator.truth import Seen, spans_of
+from tests.helpers.live.whole_way import request, span
+from tests.helpers.storage.moto_s3 import KEY, REGION, SECRET, MotoS3, moto_s3
 
 SHOP = [body for body, _ in requests(Options(spans=900, spans_per_request=300))]
 ODD = request(

@@ -15,7 +15,7 @@ from tables.parquet import read, thrift
 from tables.parquet.pages import Pages, parse_pages
 from tables.parquet.write import to_parquet
 from tables.schema import EVENT, FIXED
-from tests.helpers.parquet_files import EVENTS, TEXTS, WORDS, plain, source_of
+from tests.helpers.blocks.parquet_files import EVENTS, TEXTS, WORDS, plain, source_of
 
 ROWS_OF_FOUR_PAGES = 40_000
 COLUMNS = {

@@ -21,8 +21,8 @@ from tables.parquet.read_whole import read_whole
 from tables.parquet.write import to_parquet, written_by_arrow
 from tables.schema import EVENT, LINK
 from tables.storage.checksum import tail_of
+from tests.helpers.blocks.parquet_files import bits, plain, span_tables
 from tests.helpers.files import file_of
-from tests.helpers.parquet_files import bits, plain, span_tables
 
 
 @pytest.fixture(autouse=True, scope="module")

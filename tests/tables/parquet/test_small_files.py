@@ -22,8 +22,8 @@ from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
 from tests.helpers.examples import examples
 from tests.helpers.files import file_of
-from tests.helpers.otlp_rows import make_table
-from tests.helpers.whole_way import DECODER, request, span
+from tests.helpers.live.whole_way import DECODER, request, span
+from tests.helpers.querying.otlp_rows import make_table
 
 
 def table_of(rows: int = 3) -> pa.Table:

@@ -26,7 +26,7 @@ from tables.storage.byte_cache import ByteCache
 from tables.wire.otlp.writer import to_resource_spans
 from tests.helpers.examples import examples
 from tests.helpers.files import file_of
-from tests.helpers.whole_way import START_NS, Way
+from tests.helpers.live.whole_way import START_NS, Way
 
 KEYS = ("email", "k:int", "service.name", "other")
 VALUES = st.one_of(

@@ -14,7 +14,7 @@ from tables.merge.merge import merge
 from tables.parquet.write import to_parquet
 from tables.seal import seal
 from tables.wire.otlp.decoder import OtlpDecoder
-from tests.helpers.merge_input import input_of
+from tests.helpers.blocks.merge_input import input_of
 
 SPANS, LONG = 2_000, 60_000
 # As columns or lists of their own for each span: 120 MB and more.

@@ -22,8 +22,8 @@ from tables.storage.byte_cache import ByteCache
 from tables.wire import record
 from tables.wire.otlp.writer import to_resource_spans
 from tests.helpers.files import file_of
-from tests.helpers.panics import PanicException
-from tests.helpers.whole_way import DECODER, request, span
+from tests.helpers.live.whole_way import DECODER, request, span
+from tests.helpers.receiving.panics import PanicException
 
 POISON = "poison"
 

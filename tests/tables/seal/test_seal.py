@@ -13,7 +13,7 @@ from tables.schema import ATTRIBUTE_TYPES, FIXED, OPTIONAL, attribute_column, pa
 from tables.seal import seal
 from tables.wire.otlp.decoder import OtlpDecoder
 from tests.helpers.examples import examples
-from tests.helpers.otlp_rows import span_table
+from tests.helpers.querying.otlp_rows import span_table
 from tests.strategies import KEYS, REQUESTS
 
 DECODER = OtlpDecoder()

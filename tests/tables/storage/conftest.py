@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tables.storage.object_store import ObjectStore
-from tests.helpers.storage_servers import StorageServer, azure_server, gcs_server, s3_server
+from tests.helpers.storage.storage_servers import StorageServer, azure_server, gcs_server, s3_server
 
 _NUMBERS = itertools.count()
 

@@ -10,7 +10,7 @@ import pytest
 from tables.errors import DamagedError
 from tables.storage.object_store import ObjectStore
 from tables.storage.probe import probe
-from tests.helpers.storage_servers import StorageServer
+from tests.helpers.storage.storage_servers import StorageServer
 
 
 def test_put_replaces(store: ObjectStore) -> None:

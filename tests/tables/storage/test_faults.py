@@ -9,8 +9,8 @@ from prometheus_client import REGISTRY
 
 from tables.errors import DamagedError, StorageError
 from tables.storage.object_store import ObjectStore
-from tests.helpers.fault_proxy import Fault, FaultProxy, Lost, Reset, Silence, Slow, Status, Torn
-from tests.helpers.storage_servers import StorageServer
+from tests.helpers.storage.fault_proxy import Fault, FaultProxy, Lost, Reset, Silence, Slow, Status, Torn
+from tests.helpers.storage.storage_servers import StorageServer
 
 DATA = bytes(range(256)) * 400
 OPERATIONS = {

@@ -11,8 +11,8 @@ from tables.errors import StorageError
 from tables.storage.config import Hedging
 from tables.storage.object_store import ObjectStore
 from tables.storage.request_usage import RequestUsage
-from tests.helpers.fault_proxy import Delay, FaultProxy, Silence, Status
-from tests.helpers.storage_servers import StorageServer
+from tests.helpers.storage.fault_proxy import Delay, FaultProxy, Silence, Status
+from tests.helpers.storage.storage_servers import StorageServer
 
 AT_S = 0.2
 

@@ -10,8 +10,8 @@ from tables.errors import StorageError, UnusableStorage
 from tables.storage.config import StorageConfig
 from tables.storage.object_store import ObjectStore
 from tables.storage.probe import StorageProbe, probe, probe_reads
-from tests.helpers.fault_proxy import FaultProxy, Seen, Silence, Status
-from tests.helpers.storage_servers import StorageServer
+from tests.helpers.storage.fault_proxy import FaultProxy, Seen, Silence, Status
+from tests.helpers.storage.storage_servers import StorageServer
 
 DENIED = Status(403, "AccessDenied")
 

@@ -12,7 +12,7 @@ from tables.storage.cache_servers import CacheServer, Memcached, MemcachedConfig
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tables.storage.range_cache import RangeCache
 from tables.storage.shared_cache import SharedCache, SharedCacheLimits
-from tests.helpers.cache_servers import real_cache_server
+from tests.helpers.storage.cache_servers import real_cache_server
 
 ROLE: Final = "parquet-page"
 PATH: Final = "blocks/t/b/data-0000.parquet"

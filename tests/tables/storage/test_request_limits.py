@@ -12,8 +12,8 @@ from tables.storage.object_store import ObjectStore
 from tables.storage.request_metrics import RequestMetrics
 from tables.storage.request_slots import RequestSlots
 from tables.storage.request_usage import RequestUsage
-from tests.helpers.fault_proxy import Delay, FaultProxy
-from tests.helpers.storage_servers import StorageServer
+from tests.helpers.storage.fault_proxy import Delay, FaultProxy
+from tests.helpers.storage.storage_servers import StorageServer
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tables.storage.circuit_breaker import CircuitBreaker
 from tables.storage.object_store import ObjectStore, StorageConfig
 from tables.storage.range_cache import RangeCache
 from tables.storage.shared_cache import CacheKey, SharedCache, SharedCacheLimits
-from tests.helpers.cache_server import CacheStub, cache_stub, stop
+from tests.helpers.storage.cache_server import CacheStub, cache_stub, stop
 
 DATA = bytes(range(256)) * 4
 PATH = "blocks/t/b/data-0000.parquet"

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.helpers.imported import local, request, run, span_count
-from tests.helpers.tempo_blocks import TempoBlock
+from tests.helpers.tempo.imported import local, request, run, span_count
+from tests.helpers.tempo.tempo_blocks import TempoBlock
 
 VERSIONS = ("vParquet4", "vParquet5")
 

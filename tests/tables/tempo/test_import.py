@@ -24,9 +24,9 @@ from tables.tempo.limits import EVERYTHING, TimeLimits
 from tables.tempo.plan import ANY_FACTOR
 from tables.units import NS_PER_S
 from tests.helpers.examples import examples
-from tests.helpers.imported import START_S, TENANT, local, request, run, span_count, trace_ids, traces, visible
-from tests.helpers.tempo_blocks import TempoBlock
-from tests.helpers.tempo_spans import DEDICATED, held, spans
+from tests.helpers.tempo.imported import START_S, TENANT, local, request, run, span_count, trace_ids, traces, visible
+from tests.helpers.tempo.tempo_blocks import TempoBlock
+from tests.helpers.tempo.tempo_spans import DEDICATED, held, spans
 from tests.strategies import REQUESTS
 
 VERSIONS = ("vParquet4", "vParquet5")

@@ -16,8 +16,8 @@ from tables.tempo.rows import span_rows
 from tables.wire.otlp.writer import to_resource_spans
 from tables.wire.record_columns import checked
 from tests.helpers.examples import examples
-from tests.helpers.tempo_blocks import TempoBlock
-from tests.helpers.tempo_spans import DEDICATED, held, spans
+from tests.helpers.tempo.tempo_blocks import TempoBlock
+from tests.helpers.tempo.tempo_spans import DEDICATED, held, spans
 from tests.strategies import REQUESTS
 
 

@@ -20,9 +20,9 @@ from tables.tempo.convert import block_range
 from tables.tempo.file import open_tempo_file
 from tables.tempo.protobuf import any_value, array_values, counts, delimited
 from tables.tempo.rows import ids, span_rows
-from tests.helpers.imported import request
-from tests.helpers.tempo_blocks import _ATTRS
-from tests.helpers.tempo_blocks import TempoBlock as Written
+from tests.helpers.tempo.imported import request
+from tests.helpers.tempo.tempo_blocks import _ATTRS
+from tests.helpers.tempo.tempo_blocks import TempoBlock as Written
 
 
 def meta(**values: Any) -> TempoMeta:

@@ -7,8 +7,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
-from tests.helpers.otlp_fields import NOT_OF_TRACES, leaves, sent
-from tests.helpers.whole_way import Way
+from tests.helpers.live.whole_way import Way
+from tests.helpers.receiving.otlp_fields import NOT_OF_TRACES, leaves, sent
 
 
 @pytest.fixture(scope="module")

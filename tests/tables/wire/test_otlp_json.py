@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from agents.distributor.span_writer import Outcome
 from tables.errors import WireError
 from tables.wire.otlp.json import _json_text, to_protobuf
-from tests.helpers.otlp_http import JSON, SPAN, post, wrapped
+from tests.helpers.receiving.otlp_http import JSON, SPAN, post, wrapped
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from agents.distributor.span_writer import Outcome, Request, SpanWriter
 from tables.wire import record
 from tables.wire.otlp.clean import RESOURCE_BYTES_MAX, tagged
 from tables.wire.request_records import decode_record
-from tests.helpers.whole_way import Way, request, span, values
+from tests.helpers.live.whole_way import Way, request, span, values
 
 MIB = 1 << 20
 RANDOM = random.Random(1)

@@ -23,7 +23,7 @@ from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.otlp.pieces import FIELDS_MAX
 from tables.wire.request_records import decode_record
 from tests.helpers.examples import examples
-from tests.helpers.whole_way import request, span
+from tests.helpers.live.whole_way import request, span
 from tests.strategies import REQUESTS
 
 IDS = tagged(0x0A, b"\1" * 16) + tagged(0x12, b"\2" * 8)

@@ -13,8 +13,8 @@ from app.cli.main import main
 from app.cli.vulture.logfmt import line
 from app.cli.vulture.vulture import Vulture, VulturePlan
 from app.standalone.ports import free_port
-from tests.helpers.api import serving
-from tests.helpers.known_traces_server import KnownTracesServer
+from tests.helpers.querying.api import serving
+from tests.helpers.querying.known_traces_server import KnownTracesServer
 
 ONCE = ("--once", "--late-write", "0s", "--check-after", "0s")
 

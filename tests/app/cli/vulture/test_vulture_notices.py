@@ -14,8 +14,8 @@ from app.cli.vulture import metrics
 from app.cli.vulture.servers import OtlpHttpSender, QueryApi
 from app.cli.vulture.vulture import Vulture, VulturePlan
 from app.cli.vulture.written import WrittenTraces
-from tests.helpers.api import serving
-from tests.helpers.known_traces_server import KnownTracesServer
+from tests.helpers.querying.api import serving
+from tests.helpers.querying.known_traces_server import KnownTracesServer
 
 PLAN = VulturePlan(
     seed="test",

@@ -18,7 +18,7 @@ from tables.wire.jaeger import jaeger_pb2, protobuf, thrift, translate
 from tables.wire.otlp import encode
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.thrift_structs import Encoding
-from tests.helpers.jaeger import batch, datagram, encoded, id8, id16, log, reference, span, tag
+from tests.helpers.receiving.jaeger import batch, datagram, encoded, id8, id16, log, reference, span, tag
 
 ENCODINGS: list[Encoding] = ["binary", "compact"]
 

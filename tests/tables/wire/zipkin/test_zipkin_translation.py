@@ -17,7 +17,7 @@ from tables.wire.zipkin import translate
 from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
 from tables.wire.zipkin.protobuf import protobuf_to_otlp
 from tables.wire.zipkin.thrift import thrift_to_otlp
-from tests.helpers.zipkin import FULL, START_US, VERSION1, full_protobuf, version1_thrift
+from tests.helpers.receiving.zipkin import FULL, START_US, VERSION1, full_protobuf, version1_thrift
 
 RECEIVED_US = 1_800_000_000_000_000
 BASE = {"traceId": "5af7183fb1d4cf5f", "id": "352bff9a74ca9ad2", "timestamp": START_US, "duration": 10}

@@ -1,0 +1,1 @@
+"""What live stores answer: who has which partition, and the conversation with it."""

@@ -1,0 +1,1 @@
+"""A trace by its id that lies with several processes."""

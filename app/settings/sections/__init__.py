@@ -1,0 +1,1 @@
+"""The sections of stretto.yaml, each named as its key."""

@@ -1,0 +1,1 @@
+"""Blocks, catalogues, compactors and files for tests."""

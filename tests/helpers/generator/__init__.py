@@ -1,0 +1,1 @@
+"""The metrics generator, and receivers of what it pushes."""

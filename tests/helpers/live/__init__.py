@@ -1,0 +1,1 @@
+"""The live store and its stream without Kafka."""

@@ -1,0 +1,1 @@
+"""Queries in one process and between several, and the API over them."""

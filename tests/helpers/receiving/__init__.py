@@ -1,0 +1,1 @@
+"""Clients' messages in every protocol, and receivers for tests."""

@@ -1,0 +1,1 @@
+"""Object storages and caches on loopback, and what goes wrong with them."""

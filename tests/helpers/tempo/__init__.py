@@ -1,0 +1,1 @@
+"""Tempo as others know it: its blocks, messages and recorded answers."""
