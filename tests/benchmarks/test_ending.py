@@ -15,7 +15,10 @@ from tests.harness.cluster import BenchError
 from tests.harness.ending import end, end_all
 from tests.harness.moto_process import moto_options, moto_process
 
-WAITS = "import signal, time; {}; print('there', flush=True); time.sleep(600)"
+# What a shell starts in the background ignores SIGINT, and so do its children, if they say nothing else.
+WAITS = (
+    "import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); {}; print('there', flush=True); time.sleep(600)"
+)
 STUBBORN = WAITS.format("signal.signal(signal.SIGTERM, signal.SIG_IGN)")
 POLITE = WAITS.format("signal.signal(signal.SIGTERM, lambda *_: exit(3))")
 

@@ -80,7 +80,7 @@ def test_start_that_hangs(there: BehindProxy) -> None:
     there.proxy.set(lost(proxy.METADATA))
     try:
         eventually(lambda: not_ready(client), lambda text: "its start has not ended" in text, 60, "/ready")
-        reason = "this process ends, to be started again: live-store: its start has not ended, 20 s"
+        reason = "this process ends, to be started again: live-store: its start has not ended, "  # and after how long
         eventually(there.cluster.log.read_text, lambda text: reason in text, 40, "still there")
     finally:
         there.proxy.set()
