@@ -140,10 +140,8 @@ async def test_while_a_batch_is_written_for_long_others_gather():
     assert [len(batch) for batch in writer.batches] == [9] * 4
 
 
-@in_loop
-async def test_others_gather_for_as_long_again_at_most():
-    """Kafka may take seconds."""
-    batcher, writer = new_batcher()
+async def first_is_held(batcher: Any, writer: Any) -> tuple["asyncio.Task[Any]", asyncio.Event]:
+    """Begins to write a first batch, which ends when the event is set."""
     released = asyncio.Event()
 
     async def slow(requests: list[Request]) -> list[Outcome]:
@@ -155,6 +153,14 @@ async def test_others_gather_for_as_long_again_at_most():
     first = asyncio.create_task(batcher.add("t", b"first"))
     while not writer.batches:
         await asyncio.sleep(0)
+    return first, released
+
+
+@in_loop
+async def test_others_gather_for_as_long_again_at_most():
+    """Kafka may take seconds."""
+    batcher, writer = new_batcher()
+    first, released = await first_is_held(batcher, writer)
     async with asyncio.timeout(5):
         await batcher.add("t", b"x")
     assert not first.done()
@@ -166,17 +172,7 @@ async def test_others_gather_for_as_long_again_at_most():
 async def test_when_it_is_written_those_that_gathered_go():
     """Also where nobody else comes."""
     batcher, writer = new_batcher(BatchLimits(0.02, 1000, 1))
-    released = asyncio.Event()
-
-    async def slow(requests: list[Request]) -> list[Outcome]:
-        if requests[0].body == b"first":
-            await released.wait()
-        return await writer.accept(requests)
-
-    writer.behave = slow
-    first = asyncio.create_task(batcher.add("t", b"first"))
-    while not writer.batches:
-        await asyncio.sleep(0)
+    first, released = await first_is_held(batcher, writer)
     others = [asyncio.create_task(batcher.add("t", b"x")) for _ in range(2)]
     while not batcher._is_held:
         await asyncio.sleep(0)
