@@ -51,7 +51,7 @@ def half(traces: Sequence[int], second: int) -> Iterator[Sent]:
 
 
 def append(group: ProcessGroup, spans: Sequence[Sent], seconds: float) -> None:
-    """As `Log.append`, with attributes."""
+    """Appends a record of spans with ten attributes each to each partition of the log."""
     for partition in range(2):
         request = ExportTraceServiceRequest()
         scope = request.resource_spans.add().scope_spans.add()
@@ -145,7 +145,7 @@ async def measure(name: str, folder: Path, *, shared: bool, twice: float) -> Non
 
 
 def main() -> None:
-    """Measures all cases."""
+    """Prints the CPU time of each question, for each case."""
     for name, shared, twice in CASES:
         with tempfile.TemporaryDirectory() as folder:
             asyncio.run(measure(name, Path(folder), shared=shared, twice=twice))

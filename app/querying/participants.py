@@ -71,12 +71,12 @@ class LivePeer:
         self._gave_keys = self._waits = False
 
     async def keys(self) -> Keys:
-        """Raises: PeerGone"""
+        """The keys of the traces that the other process has. Raises: PeerGone"""
         self._gave_keys = True
         return keys_of(expect(await self._conversation.receive(), KEYS).data)
 
     async def partial(self, elsewhere: Keys) -> Partial:
-        """Raises: PeerGone"""
+        """What the other process has found. Raises: PeerGone"""
         if self._wants_keys:
             await self._conversation.send(keys_frame(EVALUATE, elsewhere))
             if not self._gave_keys:  # nobody has asked: it says them all the same
@@ -88,7 +88,7 @@ class LivePeer:
         return await decoded(frame.data, self._request, self._executor)
 
     async def suspects(self, asked: SuspectSpans) -> SuspectsFound | None:
-        """Raises: PeerGone"""
+        """The rows of some spans again, with digests; None: it cannot say. Raises: PeerGone"""
         if not self._waits:
             return None
         await self._conversation.send(RpcFrame(FURTHER, asked_to_json(asked), asked_data(asked)))

@@ -24,6 +24,7 @@ from query.language.words import INTRINSICS
 from query.scan.arrays import INT64, Mask, Rows, to_numpy
 from query.scan.reader import Reader
 from query.scan.traces import child_counts
+from tables.columns.arrays import plain
 
 _TYPES: Final = {"string": Type.STRING, "int": Type.INT, "double": Type.FLOAT, "bool": Type.BOOL}
 _NUMBERS: Final = frozenset({Type.INT, Type.FLOAT})
@@ -210,7 +211,7 @@ def spread(found: Value, rows: Rows) -> Value:
 def _part(type_: Type, array: Any, among: Mask) -> Part:
     valid = to_numpy(array.is_valid()) & among
     if type_ is Type.STRING:
-        return Part(type_, array.dictionary_decode() if pa.types.is_dictionary(array.type) else array, valid)
+        return Part(type_, plain(array), valid)
     values = to_numpy(array.fill_null(False if type_ is Type.BOOL else 0) if array.null_count else array)
     # int8 statuses and kinds, int32 nested-set numbers: widened, so that arithmetic does not wrap round.
     return Part(type_, values.astype(np.int64) if values.dtype.kind == "i" else values, valid)

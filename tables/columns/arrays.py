@@ -173,6 +173,11 @@ def dictionary(codes: npt.NDArray[Any], values: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(index_type(len(values)), copy=False)), values)
 
 
+def plain(array: Any) -> Any:
+    """The values of a DictionaryArray without its dictionary; other arrays as they are."""
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
 def spread_bytes(array: Any) -> int:
     """What the values of a DictionaryArray of texts or bytes take where each row has its own; of others nothing."""
     if not pa.types.is_dictionary(array.type) or array.null_count == len(array):

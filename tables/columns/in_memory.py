@@ -17,8 +17,6 @@ from tables.columns.whole_traces import FACT_COLUMNS
 
 # A column, its chosen rows, and what is made of these.
 _COPIES: Final = 3
-# As of `tables.parquet.read`.
-_HIDDEN_VALUE_BYTES: Final = 8
 
 
 class TableSource:
@@ -65,7 +63,7 @@ class TableSource:
         hidden = sum(column not in self._own for column in columns)
         # Nobody else may hold the table: stitched traces end with their query.
         own = sum(int(self._table[column].nbytes) for column in columns if column in self._own)
-        return own + hidden * count * _HIDDEN_VALUE_BYTES
+        return own + hidden * count * overflow.HIDDEN_VALUE_BYTES
 
     def ready_bytes(self, column: str) -> None:
         """Not known: what a column takes besides the table is not kept."""

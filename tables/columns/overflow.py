@@ -1,6 +1,6 @@
 """The list column `overflow` of `tables.schema`: attributes without their own column, shown as if they had one."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ BYTES: Final = "overflow.list.element.bytes_value"
 # A longer key never gets a column: Parquet's footer repeats each name several times.
 KEY_CHARS_MAX: Final = 1024
 
+# Of a column made of entries: an index of int32, and the place of each value while it is made.
+HIDDEN_VALUE_BYTES: Final = 8
 _TEXTS: Final = (pa.string(), pa.binary())
 _VALUE_FIELDS: Final = ("string_value", "bool_value", "int_value", "double_value", "bytes_value")
 _LIST_FIELDS: Final = {
@@ -73,22 +75,14 @@ def sorted_entries(lists: Any) -> Any:
     order = np.lexsort((names, rows))
     names, rows = names[order], rows[order]
     last = np.r_[(names[1:] != names[:-1]) | (rows[1:] != rows[:-1]), True] if len(order) else np.ones(0, np.bool_)
-    offsets = np.zeros(len(lists) + 1, np.int32)
-    np.cumsum(np.bincount(rows[last], minlength=len(lists)), out=offsets[1:])
-    return pa.ListArray.from_arrays(pa.array(offsets), entries.take(pa.array(order[last])))
+    return _lists(rows[last], len(lists), entries.take(pa.array(order[last])))
 
 
-def without_columns(lists: Any, names: Collection[str]) -> Any:
-    """The lists without the entries of some columns; the same object if there are none."""
-    found = list_values(lists)
-    coded = _coded(found.field("column"))
-    gone = np.array([name in names for name in as_list(coded.dictionary)], np.bool_)
-    if not gone.any():
-        return lists
-    kept = ~gone[numbers(coded.indices)]
-    offsets = np.zeros(len(lists) + 1, np.int32)
-    np.cumsum(np.bincount(list_parents(lists)[kept], minlength=len(lists)), out=offsets[1:])
-    return pa.ListArray.from_arrays(pa.array(offsets), found.filter(pa.array(kept)))
+def _lists(rows: Int64s, count: int, entries: Any) -> Any:
+    """In: the row of each entry, ascending; how many rows there are"""
+    offsets = np.zeros(count + 1, np.int32)
+    np.cumsum(np.bincount(rows, minlength=count), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), entries)
 
 
 def _struct(arrays: Sequence[Any]) -> pa.StructArray:
@@ -287,10 +281,7 @@ class Overflow:
             return {}
         row = np.concatenate(self._row)
         order: Int64s = np.argsort(row, kind="stable")
-        offsets = np.zeros(self._rows + 1, np.int32)
-        np.cumsum(np.bincount(row, minlength=self._rows), out=offsets[1:])
-        found = joined_entries(self._entries).take(pa.array(order))
-        return {COLUMN: pa.ListArray.from_arrays(pa.array(offsets), found)}
+        return {COLUMN: _lists(row, self._rows, joined_entries(self._entries).take(pa.array(order)))}
 
 
 def rarest(counts: Mapping[tuple[str, Any], int], columns_max: int) -> set[tuple[str, Any]]:

@@ -13,9 +13,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from tables.columns import overflow
 from tables.columns.absent import filled
-from tables.columns.arrays import list_parents, list_values, one_array
+from tables.columns.arrays import one_array, plain
 from tables.columns.equal_rows import equal_rows, row_hashes
 from tables.columns.nested_set import MIX
 from tables.columns.types import Bools, Int64s, UInt64s
@@ -108,36 +107,18 @@ def as_sent(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of rows from several files in the form in which rows are compared: plain texts, and what no file has as
     one seal of all rows makes it.
     """
-    return {name: filled(name, _plain(array)) for name, array in columns.items()}
+    return {name: filled(name, plain(array)) for name, array in columns.items()}
 
 
 def concatenated(tables: Sequence[Mapping[str, Any]], rows: Int64s) -> dict[str, Any]:
     """Rows of several files as one set of columns, null where a file has not the column.
 
     tables: the columns of each file; rows: for each of their rows, one file below the other, its place in the result
-    What is in the overflow stays there, in one order, but for attributes that another file has in a column: rows have
-    thousands of these, each row few.
     """
-    own = {name for table in tables for name in table} - {overflow.COLUMN}
-    hidden, first, plain = overflow.Overflow(len(rows)), 0, []
-    for table in tables:
-        columns = {name: _plain(array) for name, array in table.items() if name != overflow.COLUMN}
-        count = len(next(iter(columns.values())))
-        if (lists := table.get(overflow.COLUMN)) is not None:
-            shared = sorted(overflow.column_names(lists) & own - columns.keys())
-            columns |= {name: _plain(array) for name, array in overflow.columns_of(lists, shared).items()}
-            rest = overflow.without_columns(lists, own)
-            hidden.add(list_parents(rest) + first, list_values(rest))
-        plain.append(pa.table(columns))
-        first += count
-    joined = pa.concat_tables(plain, promote_options="default")
+    tables = [pa.table({name: plain(array) for name, array in table.items()}) for table in tables]
+    joined = pa.concat_tables(tables, promote_options="default")
     order = pa.array(np.argsort(rows))
-    found = {name: one_array(joined[name]).take(order) for name in joined.column_names}
-    return found | {name: overflow.sorted_entries(lists).take(order) for name, lists in hidden.columns().items()}
-
-
-def _plain(array: Any) -> Any:
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+    return {name: one_array(joined[name]).take(order) for name in joined.column_names}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tables.columns.arrays import list_offsets, numbers, ranges, spread_bytes
+from tables.columns.arrays import list_offsets, numbers, plain, ranges, spread_bytes
 from tables.columns.types import Int64s
 from tables.parquet.encode_pages import (
     DICTIONARY_VALUES_MAX,
@@ -131,11 +131,9 @@ def _without_codes(lists: Any, bytes_max: int) -> Any:
     if not pa.types.is_struct(items.type) or items.null_count:
         return lists
     fields = [items.field(number) for number in range(items.type.num_fields)]
-    coded = [pa.types.is_dictionary(field.type) for field in fields]
-    if not any(coded) or sum(map(spread_bytes, fields)) > bytes_max:
+    if not any(pa.types.is_dictionary(field.type) for field in fields) or sum(map(spread_bytes, fields)) > bytes_max:
         return lists
-    plain = [field.dictionary_decode() if is_coded else field for field, is_coded in zip(fields, coded, strict=True)]
-    made = pa.StructArray.from_arrays(plain, [field.name for field in items.type])
+    made = pa.StructArray.from_arrays(list(map(plain, fields)), [field.name for field in items.type])
     type_ = pa.list_(pa.field(lists.type.value_field.name, made.type))
     return pa.Array.from_buffers(type_, len(lists), lists.buffers()[:2], offset=lists.offset, children=[made])
 

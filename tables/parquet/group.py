@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tables.columns import overflow
-from tables.columns.arrays import list_values, one_array
+from tables.columns.arrays import list_values
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.repeated import (
     FIRST_COLUMNS,
@@ -21,12 +21,12 @@ from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Bools, Int64s, UInt64s
 from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS
 from tables.parquet.directory import Bounds
-from tables.parquet.group_columns import facts_of, indices, replaced, sortable
+from tables.parquet.group_columns import column_of, facts_of, replaced, sortable
 from tables.parquet.group_facts import GroupFacts, group_facts
 from tables.parquet.group_rows import GroupRows, Ties, group_rows
 from tables.parquet.kept_digests import DIGESTS, kept_digests
 from tables.parquet.read import ColumnCache, ColumnKey
-from tables.parquet.small_files import LoadedFile, SmallFile, decode, digests_of_rows, presence, read_rows
+from tables.parquet.small_files import LoadedFile, SmallFile, decode, digests_of_rows, read_rows
 from tables.parquet.unsorted_rows import UNSORTED, UnsortedRows
 from tables.storage.read_ahead import Range, Reserve, current_read_ahead
 
@@ -40,7 +40,6 @@ _MANY_COLUMNS: Final = 12
 _FEW_FILES: Final = 4
 _KEY_LEAF: Final = ".attributes.list.element.key"
 _IN_USE_S: Final = 60.0
-_HIDDEN_VALUE_BYTES: Final = 8
 # A column is decoded, put below the others, and put in order.
 _COPIES: Final = 2
 
@@ -120,7 +119,7 @@ class GroupSource:
         share = count / max(1, self.rows) if self._is_few(columns, rows) else 1.0
         total += int(_COPIES * share * sum(map(self.stored_bytes, missing)))
         if hidden := [column for column in missing if column not in facts.own]:
-            total += 2 * self.stored_bytes(overflow.COLUMN) + len(hidden) * count * _HIDDEN_VALUE_BYTES
+            total += 2 * self.stored_bytes(overflow.COLUMN) + len(hidden) * count * overflow.HIDDEN_VALUE_BYTES
         return total
 
     def stored_bytes(self, column: str) -> int:
@@ -136,7 +135,7 @@ class GroupSource:
 
     def entry_count(self, column: str) -> int:
         """At most how many values `entry_keys` gives, about."""
-        return self.stored_bytes(column) // _HIDDEN_VALUE_BYTES
+        return self.stored_bytes(column) // overflow.HIDDEN_VALUE_BYTES
 
     # ---- decoded
 
@@ -203,27 +202,14 @@ class GroupSource:
         if (unsorted := self.cache.get(ColumnKey(self.key, UNSORTED + column))) is not None:
             self.cache.discard(ColumnKey(self.key, UNSORTED + column))
             return unsorted.take(pa.array(order))
-        files, places = presence(self.load(), lambda directory: column in directory.numbers)
-        array = decode(files, column)
-        wanted = order if places is None else places[order]
-        if any(column in file.directory.hidden for file in self.load()):
-            # Its values are in its own column in some files, in the overflow in others.
-            hidden = overflow.columns_of(self._overflow(), [column])[column]
-            filled = np.flatnonzero(hidden.is_valid().to_numpy(zero_copy_only=False))
-            wanted = wanted.copy()
-            wanted[filled] = len(array) + filled
-            array = one_array(pa.chunked_array([array, hidden]))
-        return array.take(indices(wanted))
+        return column_of(self.load(), column, self._overflow, order)
 
     def _overflow(self) -> Any:
         """The overflow's lists of all rows."""
         key = ColumnKey(self.key, overflow.COLUMN)
         lists = self.cache.get(key)
         if lists is None:
-            order = self._rows().order
-            files, places = presence(self.load(), lambda directory: overflow.COLUMN in directory.numbers)
-            array = decode(files, overflow.COLUMN)
-            lists = array.take(indices(order if places is None else places[order]))
+            lists = column_of(self.load(), overflow.COLUMN, lambda: None, self._rows().order)
             self.cache.put(key, lists, max(lists.nbytes, 64))
         return lists
 

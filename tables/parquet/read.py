@@ -50,8 +50,6 @@ _LEAVES_OF_ONE_THREAD_MAX: Final = 16
 # Columns, their chosen rows, and what is made of these.
 _COPIES: Final = 3
 _COLUMNS_AT_ONCE: Final = 64
-# An index of int32, and the place of each value while the column is made.
-_HIDDEN_VALUE_BYTES: Final = 8
 # Data that is read once does not evict data that was used this recently.
 _IN_USE_S: Final = 60.0
 
@@ -185,7 +183,7 @@ class ParquetSource:
         if hidden:
             lists = self._cache.size_of(ColumnKey(self.key, overflow.COLUMN))
             total += 2 * (self._size(overflow.COLUMN) if lists is None else lists)
-            total += hidden * count * _HIDDEN_VALUE_BYTES
+            total += hidden * count * overflow.HIDDEN_VALUE_BYTES
         return total
 
     def ready_bytes(self, column: str) -> int | None:

@@ -3,20 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
-import numpy as np
-import pyarrow as pa
-
 from tables.columns import overflow
-from tables.columns.arrays import one_array
 from tables.columns.whole_traces import FACT_COLUMNS
 from tables.parquet.directory import Bounds
-from tables.parquet.group_columns import indices
+from tables.parquet.group_columns import column_of
 from tables.parquet.read import ColumnCache, ColumnKey
-from tables.parquet.small_files import LoadedFile, decode, presence
+from tables.parquet.small_files import LoadedFile
 
 # Cache entries of a group: its columns, in this order. No column has such a name.
 UNSORTED: Final = "\0unsorted "
-_HIDDEN_VALUE_BYTES: Final = 8
 
 
 class Group(Protocol):
@@ -49,7 +44,7 @@ class UnsortedRows:
         return self._group.bounds(column)
 
     def traces(self) -> NoReturn:
-        """Never asked for. Raises: TypeError"""
+        """Nobody asks these rows for traces, which need their order. Raises: TypeError"""
         raise TypeError("rows in no order have no traces")
 
     def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:  # noqa: ARG002
@@ -59,7 +54,7 @@ class UnsortedRows:
             known = self.ready_bytes(column)
             total += 2 * self._group.stored_bytes(column) if known is None else known
             if known is None and column in self._group.sparse_columns():
-                total += 2 * self._group.stored_bytes(overflow.COLUMN) + self.rows * _HIDDEN_VALUE_BYTES
+                total += 2 * self._group.stored_bytes(overflow.COLUMN) + self.rows * overflow.HIDDEN_VALUE_BYTES
         return total
 
     def ready_bytes(self, column: str) -> int | None:
@@ -67,7 +62,7 @@ class UnsortedRows:
         return self._group.cache.size_of(ColumnKey(self._group.key, UNSORTED + column))
 
     def read(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> Mapping[str, Any]:
-        """Raises: StorageError, DamagedError"""
+        """The columns, all rows or a range, in the order of the files. Raises: StorageError, DamagedError"""
         found = {column: self._column(column) for column in columns}
         return found if rows is None else {name: each.slice(rows[0], rows[1] - rows[0]) for name, each in found.items()}
 
@@ -78,22 +73,9 @@ class UnsortedRows:
             if column in self._group.sparse_columns():
                 array = overflow.columns_of(self._stored(overflow.COLUMN), [column])[column]
             else:
-                array = self._visible(column)
+                array = self._stored(column)
             self._group.cache.put(key, array, max(array.nbytes, 64))
         return array
 
-    def _visible(self, column: str) -> Any:
-        """A column that at least one file has of its own, with what others have in the overflow."""
-        array = self._stored(column)
-        if not any(column in file.directory.hidden for file in self._group.load()):
-            return array
-        hidden = overflow.columns_of(self._stored(overflow.COLUMN), [column])[column]
-        at = np.arange(self.rows)
-        filled = np.flatnonzero(hidden.is_valid().to_numpy(zero_copy_only=False))
-        at[filled] += self.rows
-        return one_array(pa.chunked_array([array, hidden])).take(pa.array(at))
-
     def _stored(self, column: str) -> Any:
-        files, places = presence(self._group.load(), lambda directory: column in directory.numbers)
-        array = decode(files, column)
-        return array if places is None else array.take(indices(places))
+        return column_of(self._group.load(), column, lambda: self._stored(overflow.COLUMN), None)

@@ -11,7 +11,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from tables.columns import overflow
-from tables.columns.arrays import fixed_bytes, list_offsets, list_parents, list_values, numbers, one_array
+from tables.columns.arrays import fixed_bytes, list_offsets, list_parents, list_values, numbers, one_array, plain
 from tables.columns.types import Bools, Int64s
 from tables.redaction.rules import EVERY_SCOPE, Redaction
 from tables.schema import parse_attribute_column
@@ -184,14 +184,14 @@ def _events(lists: Any, redaction: Redaction, about: Bools) -> Any:
 
 
 def _parsed(array: Any, about: Bools, change: Callable[[bytes], bytes]) -> Any:
-    plain = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-    rows = np.flatnonzero(about & ~_null(plain))
+    values_of_rows = plain(array)
+    rows = np.flatnonzero(about & ~_null(values_of_rows))
     if not len(rows):
         return array
-    values = plain.to_pylist()
+    values = values_of_rows.to_pylist()
     for row in rows.tolist():
         values[row] = change(values[row])
-    changed = pa.array(values, plain.type)
+    changed = pa.array(values, values_of_rows.type)
     return changed.dictionary_encode() if pa.types.is_dictionary(array.type) else changed
 
 

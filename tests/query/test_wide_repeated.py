@@ -68,7 +68,7 @@ def test_it_is_counted_before_it_is_made(batches: list[Any]) -> None:
 
 
 def test_digests_do_not_depend_on_what_has_a_column(batches: list[Any]) -> None:
-    """In the overflow or not."""
+    """A row has the same digest whether its attributes have columns or lie in the overflow."""
     rows = np.arange(30)
     found = [TableSource(seal(batches, columns_max)).row_digests(rows).tolist() for columns_max in (10_000, 300, 0)]
     assert found[0] == found[1] == found[2]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from agents.distributor.forwarders.conditions import Condition, FieldComparison, Joined, Matching, Negated, Path
-from tables.columns.arrays import numbers
+from tables.columns.arrays import numbers, plain
 from tables.columns.types import Bools
 from tables.errors import WireError
 from tables.seal.resources import parse_resource
@@ -114,7 +114,7 @@ def _values(path: Path, spans: pa.RecordBatch) -> dict[str, Any]:
     match path.field:
         case "name":
             column = spans.column("name")
-            return {"string_value": column.dictionary_decode() if pa.types.is_dictionary(column.type) else column}
+            return {"string_value": plain(column)}
         case "status_message":
             return {"string_value": spans.column("status_message")}
         case "kind" | "status_code":

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from app.api.backend import TraceAnswer
 from app.api.trace_view.packed import pack
-from tables.columns.arrays import big_endian, fixed_bytes, one_array
+from tables.columns.arrays import big_endian, fixed_bytes, one_array, plain
 from tables.columns.trace_facts import time_range_ns
 
 NO_PARENT: Final = -1  # a root
@@ -100,9 +100,7 @@ def _coded(table: pa.Table, name: str) -> tuple[list[str], npt.NDArray[np.uint32
     """The distinct texts in the order of their first rows, "" for null, and the number of each row's."""
     if name not in table.column_names:
         return [""], np.zeros(table.num_rows, np.uint32)
-    array = one_array(table[name])
-    plain = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-    coded = plain.fill_null("").dictionary_encode()
+    coded = plain(one_array(table[name])).fill_null("").dictionary_encode()
     return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False).astype(np.uint32)
 
 

@@ -210,7 +210,7 @@ def _readable(runs: Sequence[_Run], received: list[int | None]) -> tuple[list[_R
 
 
 def _signed(starts_ns: list[int]) -> list[int]:
-    """Times as columns have them."""
+    """Times as an int64 column holds them: 2^63 and more as negative numbers."""
     if starts_ns and max(starts_ns) >> 63:
         starts_ns = np.array(starts_ns, np.uint64).view(np.int64).tolist()
     return starts_ns

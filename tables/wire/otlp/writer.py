@@ -22,6 +22,7 @@ from opentelemetry.proto.common.v1.common_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
+from tables.columns.arrays import plain
 from tables.errors import WireError
 from tables.schema import FIXED, NO_PARENT, OPTIONAL, SPAN_FIELDS, AttributeColumn, parse_attribute_column
 from tables.turns import as_list
@@ -90,7 +91,7 @@ def to_resource_spans(table: pa.Table) -> list[ResourceSpans]:
 
 def _raw(table: pa.Table) -> dict[int, tuple[bytes, bytes]]:
     """Row → span and owner, for spans that are stored raw."""
-    owners = as_list(_plain(table["raw_owner"].chunk(0)))
+    owners = as_list(plain(table["raw_owner"].chunk(0)))
     pairs = zip(as_list(table["raw"]), owners, strict=True)
     return {row: (raw, owner) for row, (raw, owner) in enumerate(pairs) if raw is not None}
 
@@ -120,7 +121,8 @@ def _values(table: pa.Table, names: tuple[str, ...]) -> Iterator[list[Any]]:
         if name not in table.column_names:
             yield [zero] * table.num_rows
             continue
-        column = _plain(table[name].chunk(0))
+        # A dictionary may be a whole row group's, with many values that no row here uses.
+        column = plain(table[name].chunk(0))
         # Ids are ten times faster by numpy, as objects: its own bytes would lose zeros at their end.
         ids = pa.types.is_fixed_size_binary(column.type)
         values = column.to_numpy(zero_copy_only=False).tolist() if ids else as_list(column)
@@ -224,7 +226,7 @@ def _add_column(
     # Lists cannot be looked up, and 0.0 would be taken for -0.0.
     each = pa.types.is_nested(column.type) or pa.types.is_floating(column.type)
     known: dict[Any, bytes] = {}
-    for row, value in enumerate(as_list(_plain(column))):
+    for row, value in enumerate(as_list(plain(column))):
         if value is None:
             continue
         encoded = None if each else known.get(value)
@@ -233,11 +235,6 @@ def _add_column(
             if not each:
                 known[value] = encoded
         parts[row].append(encoded)
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    """Strings without a dictionary, which may be a whole row group's, with many values that no row here uses."""
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def _encode(message: Callable[..., Any], attribute: KeyValue) -> bytes:

@@ -21,15 +21,15 @@ from query.results import Inspected
 from query.scan.progress import QueryObserver
 from query.scan.suspects import SuspectSpans
 from tests.helpers.loops import in_loop
+from tests.helpers.querying.filled_group import read_and_flushed, spans
 from tests.helpers.querying.processes import MS, ProcessGroup, Sent, cluster, with_queriers
 
 TRACES = 20
 
 
 def sent(first: int, parent: int = 0, at_ms: int = 1000) -> list[Sent]:
-    """A span of each trace."""
-    name = "child" if parent else "root"
-    return [Sent(n, first + n, at_ms + n, name, parent and parent + n) for n in range(1, TRACES + 1)]
+    """A span of each of the traces."""
+    return spans(first, TRACES, at_ms=at_ms, parent=parent)
 
 
 async def filled(group: ProcessGroup) -> None:
@@ -43,12 +43,7 @@ async def filled(group: ProcessGroup) -> None:
         await process.read_all()
     more = [replace(one, at_ms=5000) for one in sent(200, 100)]
     group.log.append(sent(200, 100) + sent(300, 100) + more, seconds=110)
-    for process in group.processes.values():
-        await process.read_all()
-        await process.flush()
-    group.blocks.poll(range(2))
-    group.announce()
-    assert group.blocks.flushed_offset(0) == 1
+    await read_and_flushed(group)
 
 
 async def matched(frontend: Frontend, query: str, limit: int = 100) -> list[int]:

@@ -158,7 +158,7 @@ async def first_is_held(batcher: Any, writer: Any) -> tuple["asyncio.Task[Any]",
 
 @in_loop
 async def test_others_gather_for_as_long_again_at_most():
-    """Kafka may take seconds."""
+    """A request does not wait for a slow batch longer than one more window."""
     batcher, writer = new_batcher()
     first, released = await first_is_held(batcher, writer)
     async with asyncio.timeout(5):
@@ -170,7 +170,7 @@ async def test_others_gather_for_as_long_again_at_most():
 
 @in_loop
 async def test_when_it_is_written_those_that_gathered_go():
-    """Also where nobody else comes."""
+    """Requests that gathered are sent when the batch before is written, though nobody else comes."""
     batcher, writer = new_batcher(BatchLimits(0.02, 1000, 1))
     first, released = await first_is_held(batcher, writer)
     others = [asyncio.create_task(batcher.add("t", b"x")) for _ in range(2)]

@@ -21,6 +21,11 @@ async def filled(group: ProcessGroup) -> None:
     for process in group.processes.values():
         await process.read_all()
     group.log.append(spans(200, 20, at_ms=2000, parent=100), seconds=110)  # another window: the first become blocks
+    await read_and_flushed(group)
+
+
+async def read_and_flushed(group: ProcessGroup) -> None:
+    """All processes have read the log; the first records are in blocks, which the frontend knows."""
     for process in group.processes.values():
         await process.read_all()
         await process.flush()
