@@ -1,6 +1,7 @@
 """Resources and scopes: raw OTLP messages, one per distinct value → one column per attribute."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ class Parsed(NamedTuple):
     entity_refs: bytes = b""
 
 
-# Lists of an attribute that take more once each row has its own are kept serialized, as lists of several types are.
+# Lists that take more than that together once each row has its own are kept serialized, as lists of several types are.
 _LISTS_BYTES_MAX = 64 << 20
 # Larger ones are parsed each time: thousands of them would be too much to keep.
 _CACHED_BYTES_MAX = 8192
@@ -113,12 +114,10 @@ def _attribute_columns(
         rows = np.bincount(codes, minlength=len(attributes)).tolist()
         rare = rarest({a: sum(rows[number] for number in by) for a, by in values.items()}, columns_max)
         _overflow(scope, {attribute: values.pop(attribute) for attribute in sorted(rare)}, codes, overflow)
-    rows = np.bincount(codes, minlength=len(attributes)).tolist()
-    for key, word in [attribute for attribute in values if attribute[1].endswith("[]")]:
-        if _spread_bytes(values[key, word], rows) > _LISTS_BYTES_MAX:
-            lists = values.pop((key, word))
-            serialized = {number: _serialized(word, value) for number, value in lists.items()}
-            values.setdefault((key, "any"), {}).update(serialized)
+    for key, word in _too_long_lists(values, np.bincount(codes, minlength=len(attributes)).tolist()):
+        lists = values.pop((key, word))
+        serialized = {number: _serialized(word, value) for number, value in lists.items()}
+        values.setdefault((key, "any"), {}).update(serialized)
     columns: dict[str, Any] = {}
     for (key, word), by_number in values.items():
         by_code = [by_number.get(number) for number in range(len(attributes))]
@@ -144,6 +143,16 @@ def _overflow(scope: str, values: dict[tuple[str, str], dict[int, Any]], codes: 
         kept = pa.array([value for _, _, value in found], OVERFLOW.field(field).type)
         kept = (kept if pa.types.is_primitive(kept.type) else kept.dictionary_encode()).take(at)
         overflow.add(np.repeat(np.arange(len(codes)), counts[codes]), entries(columns, field, kept))
+
+
+def _too_long_lists(values: Mapping[tuple[str, str], dict[int, Any]], rows: list[int]) -> list[tuple[str, str]]:
+    """The attributes that are not lists of each row, since all lists together would take too much. rows: of each number
+
+    The shortest ones are.
+    """
+    sizes = sorted((_spread_bytes(lists, rows), one) for one, lists in values.items() if one[1].endswith("[]"))
+    ends = itertools.accumulate(size for size, _ in sizes)
+    return [one for (_, one), end in zip(sizes, ends, strict=True) if end > _LISTS_BYTES_MAX]
 
 
 def _spread_bytes(by_number: dict[int, Any], rows: list[int]) -> int:

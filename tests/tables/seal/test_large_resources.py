@@ -84,3 +84,19 @@ def test_sealed_written_and_merged(kind: str, of_scope: bool, columns_max: int) 
                 assert first == (wanted or [TEXT])
             else:
                 assert AnyValue.FromString(first) == attribute.value
+
+
+def test_many_lists() -> None:
+    """Each alone is short enough to be a list of each row (48 MB); all of them are not."""
+    values = [AnyValue(int_value=number) for number in range(1000, 3000)]
+    attributes = [KeyValue(key=one, value=AnyValue(array_value=ArrayValue(values=values))) for one in "abcdef"]
+    batch = spans_with(attributes)
+    table, peak = peak_bytes(lambda: seal([batch], 300))
+    assert peak < 100_000_000  # 256 MB if each were one
+    source = TableSource(table.slice(0, 1))
+    found = [source.read([name])[name][0].as_py() for name in sorted(source.columns) if name.startswith("resource.")]
+    assert len(found) == len(attributes)
+    assert found.count(list(range(1000, 3000))) == 1
+    assert [AnyValue.FromString(one) for one in found if isinstance(one, bytes)] == [
+        AnyValue(array_value=ArrayValue(values=values))
+    ] * (len(attributes) - 1)
