@@ -1,11 +1,9 @@
 """The map of services from the metrics of a metrics generator, traces_service_graph_*, that a Prometheus has."""
 
 import asyncio
-import heapq
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
@@ -14,6 +12,7 @@ import orjson
 from prometheus_client import Counter, Histogram
 
 from app.api.errors import Unavailable
+from app.api.page.busiest import NODES_MAX, Busiest, shown
 from app.api.page.service_stats import Edge, Key, Node, Stats
 from app.api.page.together import together
 from app.remote_write.credentials import ClientTls, CredentialsError, authorization_of
@@ -45,11 +44,6 @@ DURATION: Final = Histogram(
     "Time from such a query to the end of its answer, or to its failure.",
     buckets=(0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25),
 )
-LIMITED: Final = Counter(
-    "stretto_service_map_edges_limited_total",
-    "Service maps from Prometheus that lack the least busy edges, since there are more than "
-    "ui.service_graph.edges_max.",
-)
 
 
 class Graph(NamedTuple):
@@ -80,22 +74,18 @@ async def ask_service_graph(config: ServiceGraph, tenant: str, start_ns: int, en
                 *(prometheus.ask(_quantile(one, node, window), _NODE) for one in _QUANTILES),
             ]
         )
-    warnings = list(dict.fromkeys(prometheus.warnings))
-    if len(counts) > most:
-        LIMITED.inc()
-        warnings.append(f"only the {most} busiest edges are shown (ui.service_graph.edges_max)")
-        counts = dict(heapq.nlargest(most, counts.items(), key=itemgetter(1)))
     of_edges, of_nodes = quantiles[: len(_QUANTILES)], quantiles[len(_QUANTILES) :]
-    edges = {
+    stats = {
         key: Stats(count, min(count, failed.get(key, 0.0)), quantiles_s=_quantiles_of(key, of_edges))
         for key, count in counts.items()
     }
-    return Graph(
-        _nodes(edges, of_nodes),
-        [Edge(key[0], key[1], key[2] == _DATABASE, stats) for key, stats in edges.items()],
-        seconds,
-        warnings,
-    )
+    edges, nodes = Busiest[Edge](most), Busiest[Node](NODES_MAX)
+    edges.add(Edge(key[0], key[1], key[2] == _DATABASE, found) for key, found in stats.items())
+    kept = {(edge.client, edge.server, edge.database) for edge in edges.all()}
+    drawn = {key: found for key, found in stats.items() if (key[0], key[1], key[2] == _DATABASE) in kept}
+    nodes.add(_nodes(drawn, of_nodes))
+    found_nodes, found_edges, limited = shown(nodes, edges, most)
+    return Graph(found_nodes, found_edges, seconds, [*dict.fromkeys(prometheus.warnings), *limited])
 
 
 def _quantile(quantile: float, by: str, window: str) -> str:
@@ -186,7 +176,7 @@ class _Prometheus:
             raise _failed("unreachable", f"{self._name} does not answer: {str(err) or type(err).__name__}") from err
         if body is None:
             raise _failed("too_large", f"the answer of {self._name} is longer than {ANSWER_BYTES_MAX >> 20} MiB")
-        found = self._vector(answer.status, body, labels)
+        found = await asyncio.to_thread(self._vector, answer.status, body, labels)  # it may have megabytes
         REQUESTS.labels("success").inc()
         return found
 

@@ -7,8 +7,10 @@ that client spans name in `db.system.name` or `db.system`.
 """
 
 import asyncio
+import heapq
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -17,10 +19,12 @@ from aiohttp import web
 from app.api import params
 from app.api.call import Call, call_of
 from app.api.errors import ParameterError
+from app.api.page.busiest import NODES_MAX, Busiest, shown
 from app.api.page.service_graph import ask_service_graph
 from app.api.page.service_stats import Edge, Key, Node, Stats, counted, with_quantiles
 from app.api.page.together import together
 from app.api.partial import observer_of
+from app.api.replies import reply
 from app.api.status.process import PROCESS
 from query import memory
 from query.requests import InstantRequest
@@ -60,7 +64,7 @@ async def service_map(request: web.Request) -> web.Response:
         nodes, edges, seconds, missing = found
         left_out = 0
     else:
-        made = _Map(call, asked)
+        made = _Map(call, asked, page.service_graph.edges_max)
         nodes, edges, left_out = await made.make(call.params.get("around", ""))
         seconds, missing = max(1, asked.end_ns - asked.start_ns) / NS_PER_S, made.missing
     out: dict[str, Any] = {
@@ -80,7 +84,7 @@ async def service_map(request: web.Request) -> web.Response:
     }
     if missing:
         out |= {"status": "PARTIAL", "message": "; ".join(dict.fromkeys(missing))}
-    return web.Response(body=orjson.dumps(out), content_type="application/json")
+    return await reply(request, partial(orjson.dumps, out))
 
 
 def _source(call: Call, *, configured: bool) -> str:
@@ -104,8 +108,8 @@ def _kind(database: bool) -> str:  # noqa: FBT001
 
 
 class _Map:
-    def __init__(self, call: Call, asked: InstantRequest) -> None:
-        self._call, self._asked = call, asked
+    def __init__(self, call: Call, asked: InstantRequest, edges_max: int) -> None:
+        self._call, self._asked, self._edges_max = call, asked, edges_max
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._until_s = asyncio.get_running_loop().time() + _CONNECTIONS_S
         self.missing: list[str] = []
@@ -113,20 +117,20 @@ class _Map:
     async def make(self, around: str = "") -> tuple[list[Node], list[Edge], int]:
         """Nodes, edges, and how many services were left out of the edges."""
         services = await self._services()
-        busiest = sorted(services, key=lambda name: (-services[name].spans, name))
-        nodes = [Node(name, False, stats) for name, stats in services.items()]
-        edges: list[Edge] = []
+        nodes, edges = Busiest[Node](NODES_MAX), Busiest[Edge](self._edges_max)
+        nodes.add(Node(name, False, stats) for name, stats in services.items())
         for stored in await together([self._databases(name) for name in _DATABASES]):
-            nodes += stored[0]
-            edges += stored[1]
+            nodes.add(stored[0])
+            edges.add(stored[1])
         near = await self._near(around) if around in services and len(services) > SERVICES_MAX else []
+        busiest = heapq.nsmallest(SERVICES_MAX, services, key=lambda name: (-services[name].spans, name))
         asked = list(dict.fromkeys([*(name for name in near if name in services), *busiest]))[:SERVICES_MAX]
         left_out = len(services) - len(asked)
         if len(services) > 1:
-            for called in await together([self._called_by(name) for name in asked]):
-                edges += called or ()
-                left_out += called is None
-        return nodes, edges, left_out
+            left_out += sum(await together([self._add_called_by(name, edges) for name in asked]))
+        found_nodes, found_edges, missing = shown(nodes, edges, self._edges_max)
+        self.missing += missing
+        return found_nodes, found_edges, left_out
 
     async def _services(self) -> dict[str, Stats]:
         spans, requests = await together(
@@ -136,10 +140,11 @@ class _Map:
             requests = {**await self._stats("{ }", [_SERVICE]), **requests}
         return {key[0]: requests[key].with_spans(found.count) for key, found in spans.items() if key in requests}
 
-    async def _called_by(self, client: str) -> list[Edge] | None:
-        """None: there was no time left."""
+    async def _add_called_by(self, client: str, edges: Busiest[Edge]) -> bool:
+        """Whether there was no time left."""
         found = await self._in_time(lambda: self._stats(_beside(client, ">"), [_SERVICE]))
-        return None if found is None else [Edge(client, key[0], False, stats) for key, stats in found.items()]
+        edges.add(Edge(client, key[0], False, stats) for key, stats in (found or {}).items())
+        return found is None
 
     async def _near(self, service: str) -> list[str]:
         """A service, its callers, those that it calls, and the callers of its callers: as many as there is time for."""
@@ -178,9 +183,11 @@ class _Map:
         fields = ", ".join(by)
         # Not a turn for each query: time would run out with many counts, and quantiles for none of them.
         async with self._turns:
-            found = counted(await self._ask(f"{spans} | count_over_time() by ({fields}, status)"), by)
+            series = await self._ask(f"{spans} | count_over_time() by ({fields}, status)")
+            found = await asyncio.to_thread(counted, series, by)
             if durations and found:
-                return with_quantiles(found, await self._ask(f"{spans} | {_QUANTILES} by ({fields})"), by)
+                series = await self._ask(f"{spans} | {_QUANTILES} by ({fields})")
+                return await asyncio.to_thread(with_quantiles, found, series, by)
             return found
 
     async def _ask(self, query: str) -> Sequence[Series]:

@@ -6,7 +6,10 @@ import json
 import aiohttp
 import pytest
 
-from app.api.page import service_map
+from app.api.page import busiest, service_map
+from app.api.page.page_config import PageConfig
+from app.api.page.service_stats import Node, Stats
+from app.settings.sections.ui import ServiceGraph
 from query import memory
 from query.memory import MemoryBudget, SharedMemory
 from tables.columns.in_memory import TableSource
@@ -119,3 +122,35 @@ def test_each_query_of_a_map_has_the_memory_of_a_query():
     status, answer = ask(backend, f"/api/service-map?{RANGE}")
     assert (status, len(json.loads(answer)["edges"])) == (200, 6)
     assert backend.shared.bytes == 0
+
+
+def test_only_the_busiest_are_shown(monkeypatch):
+    """Clients choose the names of services: there may be a hundred thousand."""
+    monkeypatch.setattr(service_map, "NODES_MAX", 3)
+    counters = (busiest.NODES_LIMITED, busiest.EDGES_LIMITED)
+    before = [counter._value.get() for counter in counters]
+    page = PageConfig(service_graph=ServiceGraph(edges_max=2))
+    load = "load\n" + "\n".join(
+        f"  t{trace} {span}{above} name=x resource.service.name=s{n} kind=server duration=1ms"
+        for trace, deep in enumerate((5, 3, 2, 1), 1)
+        for n, (span, above) in enumerate(list(zip("abcde", ("", "<a", "<b", "<c", "<d"), strict=True))[:deep])
+    )
+    status, text = ask(Engine([TableSource(load_table(load))]), f"/api/service-map?{RANGE}", page=page)
+    found = json.loads(text)
+    assert (status, found["status"]) == (200, "PARTIAL")
+    assert {one["name"]: one["requests"] for one in found["services"]} == {"s0": 4, "s1": 3, "s2": 2}
+    assert {(one["client"], one["server"]): one["requests"] for one in found["edges"]} == {
+        ("s0", "s1"): 3,
+        ("s1", "s2"): 2,
+    }
+    assert "3 busiest services" in found["message"].replace(str(busiest.NODES_MAX), "3")
+    assert "2 busiest edges" in found["message"]
+    assert [counter._value.get() for counter in counters] == [before[0] + 1, before[1] + 1]
+
+
+def test_what_is_held_of_many_is_bounded():
+    kept = busiest.Busiest[Node](10)
+    kept.add(Node(f"s{n}", False, Stats(count=n)) for n in range(1000))
+    assert len(kept._found) <= 30
+    assert [one.name for one in kept.all()] == [f"s{n}" for n in range(999, 989, -1)]
+    assert kept.limited
