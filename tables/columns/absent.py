@@ -17,7 +17,7 @@ _COUNTS: Final = frozenset(field.name for field in OPTIONAL if pa.types.is_uint3
 
 def filled(name: str, array: Any) -> Any:
     """The column as one seal of all rows makes it: with no items, "" and 0 instead of null, where these mean the same.
-    In: any column of `tables.schema`; texts not as a dictionary
+    In: any column of `tables.schema`
     """
     if array.null_count == 0:
         return array
@@ -27,4 +27,12 @@ def filled(name: str, array: Any) -> Any:
         return pa.ListArray.from_arrays(pa.array(offsets), pc.list_flatten(array))
     if name in _COUNTS:
         return pc.fill_null(array, 0)
-    return pc.fill_null(array, "") if name in EMPTY_TEXTS else array
+    return _with_empty_texts(array) if name in EMPTY_TEXTS else array
+
+
+def _with_empty_texts(array: Any) -> Any:
+    if not pa.types.is_dictionary(array.type):
+        return pc.fill_null(array, "")
+    values = array.dictionary
+    codes = array.indices.cast(pa.int32()).fill_null(len(values))
+    return pa.DictionaryArray.from_arrays(codes, pa.concat_arrays([values, pa.array([""], values.type)]))

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tables.columns.absent import filled
-from tables.columns.arrays import one_array, plain
+from tables.columns.arrays import one_array, plain, spread_bytes
 from tables.columns.equal_rows import equal_rows, row_hashes
 from tables.columns.nested_set import MIX
 from tables.columns.types import Bools, Int64s, UInt64s
@@ -25,6 +25,7 @@ FIRST_COLUMNS: Final = ("name", "status_code", "status_message")
 # Results are kept apart for the rows of each combination of contents, so that a new file changes few of them. Above
 # this number of combinations they are kept as one.
 _COMBINATIONS_MAX: Final = 256
+_PLAIN_BYTES_MAX: Final = 1 << 20
 
 
 def repeated_rows(group: Int64s, columns: Callable[[], Mapping[str, Any]]) -> Bools:
@@ -104,10 +105,15 @@ def _hashes(rows: int, arrays: Any) -> UInt64s:
 
 
 def as_sent(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns of rows from several files in the form in which rows are compared: plain texts, and what no file has as
-    one seal of all rows makes it.
+    """Columns of rows from several files in the form in which rows are compared: what no file has as one seal of all
+    rows makes it. Texts stay codes where a copy for each row would take much.
     """
-    return {name: filled(name, plain(array)) for name, array in columns.items()}
+    return {name: filled(name, _plain_if_small(array)) for name, array in columns.items()}
+
+
+def _plain_if_small(array: Any) -> Any:
+    is_text = pa.types.is_dictionary(array.type) and array.type.value_type in (pa.string(), pa.binary())
+    return array if is_text and spread_bytes(array) > _PLAIN_BYTES_MAX else plain(array)
 
 
 def concatenated(tables: Sequence[Mapping[str, Any]], rows: Int64s) -> dict[str, Any]:

@@ -96,7 +96,9 @@ def _without_texts(array: Any) -> Any:
     """The column with a number in place of each text or bytes: the same one in every process."""
     type_ = array.type
     if pa.types.is_dictionary(type_):
-        return _without_texts(array.dictionary_decode())
+        # Not decoded: each row would have its own copy of a value, which may be long. Of the values only those in use.
+        used = array.indices.dictionary_encode()
+        return _without_texts(array.dictionary.take(used.dictionary)).take(used.indices)
     if pa.types.is_list(type_):
         offsets = list_offsets(array)
         begin, end = (int(offsets[0]), int(offsets[-1])) if len(offsets) else (0, 0)

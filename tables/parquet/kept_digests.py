@@ -16,5 +16,5 @@ def kept_digests(cache: ByteCache[Any, Any], key: Any, rows: Int64s, make: Calla
     before: KnownDigests = cache.get(key) or NO_DIGESTS
     known = before.with_rows(rows, make)
     if known is not before:
-        cache.put(key, known, known.nbytes)
+        cache.put(key, known, known.nbytes, costly=True)  # all columns of the file were read for them
     return known.of(rows)

@@ -72,6 +72,9 @@ class RequestRunner:
         """
         config = self._config
         timeout_s = config.write_timeout_s if ask.operation in _WRITES else config.read_timeout_s
+        usage = current_usage()
+        if usage is not None:
+            usage.begin()
         try:
             if self._limited:
                 with self._slots.taken(min(ask.requests, AT_ONCE_MAX), timeout_s):
@@ -85,6 +88,9 @@ class RequestRunner:
             if isinstance(err, FileNotFoundError) and not (ask.operation in _PUTS or is_missing_place(err)):
                 raise
             raise StorageError(f"cannot {ask.verb} {ask.path} in {config.where}: {explain(err, timeout_s)}") from err
+        finally:
+            if usage is not None:
+                usage.end()
         self._count(ask, "ok", ask.size_bytes if size is None else size(result), seconds)
         return result
 

@@ -3,6 +3,7 @@
 import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -14,13 +15,16 @@ class RequestUsage:
     """Requests to the storage, their bytes and seconds. Thread-safe.
 
     requests: by operation. hedged: those of them that were sent because another one took long
-    seconds: of all requests; they may overlap
+    seconds: of all requests; they may overlap. waited_s: how long at least one of them was under way
     """
 
     requests: dict[str, int] = field(default_factory=dict)
     hedged: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    _waited_s: float = field(default=0.0, repr=False, compare=False)
+    _under_way: int = field(default=0, repr=False, compare=False)
+    _since_s: float = field(default=0.0, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, operation: str, requests: int, size_bytes: int, seconds: float) -> None:
@@ -35,6 +39,25 @@ class RequestUsage:
         with self._lock:
             self.requests[operation] = self.requests.get(operation, 0) + 1
             self.hedged += 1
+
+    def begin(self) -> None:
+        """A request is under way."""
+        with self._lock:
+            if not self._under_way:
+                self._since_s = monotonic()
+            self._under_way += 1
+
+    def end(self) -> None:
+        """It has ended, in whatever way."""
+        with self._lock:
+            self._under_way -= 1
+            if not self._under_way:
+                self._waited_s += monotonic() - self._since_s
+
+    @property
+    def waited_s(self) -> float:
+        with self._lock:
+            return self._waited_s + (monotonic() - self._since_s if self._under_way else 0.0)
 
     def merge(self, other: "RequestUsage") -> None:
         """Adds what another one has counted, whose work is over."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from agents import tracing
 from app.api.errors import Stopping, TooManyRequests, Unavailable
-from app.querying.running.query_threads import leaving_nothing, lower_priority
+from app.querying.running.query_threads import leaving_nothing, lower_priority, thread_cpu_s
 from app.settings.models import Query
 from query.errors import QueryCancelled
 from query.language.compile import compile_query
@@ -149,8 +150,9 @@ class QueryExecutor:
         usage: counts what it asks of the object storage. always_waits: however many others wait, because somebody else
         has let this one in
         Raises: Stopping, MemoryExceeded; TooManyRequests where too many wait already, or where it does not end within
-        `timeout_s` since others took most of that; TimeoutError where it does not though it began early; OutdatedError
-        and DamagedError as they are, every other StorageError as Unavailable
+        `timeout_s` since others had threads and CPUs for most of that; TimeoutError where it does not though it
+        computed, and waited for the storage, for most of that; OutdatedError and DamagedError as they are, every other
+        StorageError as Unavailable
         """
         with tracing.span("execute", {}) as span:
             counted = RequestUsage()
@@ -169,7 +171,7 @@ class QueryExecutor:
             raise TooManyRequests(
                 f"{limits.concurrent_max} queries are worked on and as many wait (query.concurrent_max)"
             )
-        cancelled, done, asked_s = _Flag(), False, time.monotonic()
+        cancelled, done = _Flag(), False
         in_budget = self._on_thread(work, cancelled, counted)
         self._admitted += 1
         waits = self._slots.locked()
@@ -188,13 +190,13 @@ class QueryExecutor:
         except QueryCancelled as err:
             raise TimeoutError from err
         except TimeoutError as err:
-            waited_s = (cancelled.begun_s or time.monotonic()) - asked_s
-            if waited_s <= limits.wait_max_s:
+            others_s = limits.timeout_s - (cancelled.computed_s() + counted.waited_s)
+            if others_s <= limits.wait_max_s:
                 raise
             REFUSED.inc()
             raise TooManyRequests(
-                f"others had the threads (query.threads) for {waited_s:.1f} s of the {limits.timeout_s:g} s that the "
-                "query may take (query.timeout_s)"
+                f"others had threads (query.threads) or CPUs for {others_s:.1f} s of the {limits.timeout_s:g} s that "
+                "the query may take (query.timeout_s)"
             ) from err
         except (OutdatedError, DamagedError):
             raise
@@ -217,8 +219,7 @@ class QueryExecutor:
         budget = self.budget()
 
         def on_thread() -> T:
-            cancelled.begun_s = time.monotonic()
-            with leaving_nothing(budget):
+            with cancelled, leaving_nothing(budget):
                 try:
                     with counted.counting():
                         answer = work(cancelled.is_set)
@@ -235,21 +236,34 @@ class QueryExecutor:
 
 
 class _Flag:
-    """A threading.Event that nobody waits for: making one of those takes 5 µs. begun_s: when a thread took the work,
-    monotonic; 0: none has
+    """A threading.Event that nobody waits for: making one of those takes 5 µs. And the CPU time of what it may stop,
+    which runs inside of it as a context.
     """
 
-    __slots__ = ("_is_set", "begun_s")
+    __slots__ = ("_begun_s", "_is_set", "_thread", "_took_s")
 
     def __init__(self) -> None:
         self._is_set = False
-        self.begun_s = 0.0
+        self._begun_s = self._took_s = 0.0
+        self._thread = 0  # that runs it now
 
     def set(self) -> None:
         self._is_set = True
 
     def is_set(self) -> bool:
         return self._is_set
+
+    def __enter__(self) -> None:
+        self._begun_s, self._thread = time.thread_time(), threading.get_native_id()
+
+    def __exit__(self, *_: object) -> None:
+        self._thread, self._took_s = 0, time.thread_time() - self._begun_s
+
+    def computed_s(self) -> float:
+        """CPU seconds so far, asked by another thread."""
+        if not self._thread:
+            return self._took_s
+        return thread_cpu_s(self._thread) - self._begun_s
 
 
 def _observe(usage: RequestUsage) -> None:

@@ -1,13 +1,16 @@
 """What the threads of queries and answers do besides their work: they give way, and they leave nothing behind."""
 
+import math
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from app.process.memory import has_grown, release_to_system
 from query.memory import MemoryBudget
 from query.tracebacks import free_locals
+from tables.units import NS_PER_S
 
 # After work that took so much, memory that is free goes back to the system: allocators would keep it.
 _LARGE_BYTES: Final = 64 << 20
@@ -18,6 +21,16 @@ def lower_priority(niceness: int) -> None:
     if niceness and sys.platform == "linux":  # where each thread has its own, and 0 stands for the one that asks
         with suppress(OSError):  # forbidden here: then as it is
             os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness))
+
+
+def thread_cpu_s(native_id: int) -> float:
+    """CPU seconds of a thread of this process so far, as `time.thread_time` gives them to itself; infinite where the
+    system does not say. (`time.pthread_getcpuclockid` may end the process if the thread is gone.)
+    """
+    try:
+        return int(Path(f"/proc/self/task/{native_id}/schedstat").read_text().split()[0]) / NS_PER_S
+    except (OSError, ValueError, IndexError):
+        return math.inf
 
 
 class leaving_nothing:  # noqa: N801 (a context manager, by hand: a generator would take several times as long)

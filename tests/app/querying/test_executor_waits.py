@@ -3,18 +3,53 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from app.api.errors import TooManyRequests
 from app.querying.running.executor import Cancelled, QueryExecutor, QueryLimits
+from tables.storage.request_usage import current_usage
 from tests.helpers.loops import in_loop
 
 
 def until(cancelled: Cancelled) -> None:
-    """A query that goes on until it is told to stop."""
+    """A query that computes until it is told to stop."""
+    while not cancelled():
+        sum(range(1000))
+
+
+def held_up(cancelled: Cancelled) -> None:
+    """One that others keep from the CPU, or from a lock, until it is told to stop."""
     while not cancelled():
         time.sleep(0.001)
+
+
+def asking(cancelled: Cancelled) -> None:
+    """One whose storage does not answer; two requests at once."""
+    usage = current_usage()
+    assert usage is not None
+    usage.begin()
+    usage.begin()
+    held_up(cancelled)
+    usage.end()
+    usage.end()
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        pytest.param(until, TimeoutError, id="computes"),
+        pytest.param(asking, TimeoutError, id="waits for storage"),
+        pytest.param(held_up, TooManyRequests, id="neither"),
+    ],
+)
+@in_loop
+async def test_what_the_time_went_into(query: Callable[[Cancelled], None], error: type[Exception]) -> None:
+    executor = QueryExecutor(QueryLimits(threads=1, concurrent_max=4, timeout_s=0.5))
+    with pytest.raises(error):
+        await executor.run(query)
+    executor.close()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tables.storage import byte_cache
 from tables.storage.byte_cache import ByteCache
@@ -69,3 +71,38 @@ def test_nothing_larger_than_all(clock: Clock) -> None:
     """And for it nothing goes."""
     full = cache_of(("a", 40), ("b", 101))
     assert kept(full, "ab") == "a"
+
+
+def test_costly_entries_outlive_others(clock: Clock) -> None:
+    """They are evicted by each other only, above their share; and count as bytes of the cache."""
+    cache: ByteCache[str, str] = ByteCache("test", 100)
+    for key in "ab":
+        cache.put(key, key, 6, costly=True)
+    for key in "cdefgh":
+        cache.put(key, key, 40)
+    assert kept(cache, "abcdefgh") == "abgh"
+    assert cache.bytes == 92
+    cache.get("a")
+    cache.put("i", "i", 3, costly=True)
+    assert kept(cache, "abgi") == "agi"
+    assert cache.size_of("a") == 6
+    cache.discard("a")
+    assert (kept(cache, "ai"), cache.bytes) == ("i", 83)
+
+
+def test_what_is_too_large_for_costly_entries_is_one_of_the_others(clock: Clock) -> None:
+    cache: ByteCache[str, str] = ByteCache("test", 100)
+    cache.put("a", "a", 50, costly=True)
+    cache.put("b", "b", 60)
+    assert kept(cache, "ab") == "b"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 60), st.booleans(), st.booleans()), max_size=30))
+def test_bytes_are_those_of_the_entries(steps: list[tuple[str, int, bool, bool]]) -> None:
+    cache: ByteCache[str, str] = ByteCache("test", 100)
+    for key, size, costly, discards in steps:
+        if discards:
+            cache.discard(key)
+        else:
+            cache.put(key, key, size, costly=costly)
+        assert cache.bytes == sum(cache.size_of(one) or 0 for one in "abcdef") <= 100
