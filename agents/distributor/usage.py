@@ -21,6 +21,8 @@ TRACKER: Final = "cost_attribution"
 _NOT_OF_A_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]")
 _OWN_LABELS: Final = ("tenant", "tracker")
 _PURGE_S: Final = 60.0
+# An attribute may have 64 KiB, and a tenant thousands of series: the rest of a value is not kept.
+VALUE_CHARS_MAX: Final = 256
 
 
 class Dimension(NamedTuple):
@@ -147,7 +149,7 @@ class UsageTracker:
             self._purge(now_s)
             for count in counts:
                 series = self._tenants.setdefault(count.tenant, {})
-                key = (count.labels, count.values)
+                key = (count.labels, tuple(value[:VALUE_CHARS_MAX] for value in count.values))
                 if key not in series and len(series) >= (cardinality_max(count.tenant) or self._cardinality_max):
                     key = (count.labels, (OVERFLOW,) * len(count.labels))
                 one = series.setdefault(key, _Series())

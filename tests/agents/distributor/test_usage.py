@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agents.distributor.limits import TenantLimits
-from agents.distributor.usage import MISSING, OVERFLOW, UsageCount, UsageTracker, dimensions_of, label_name
+from agents.distributor.usage import (
+    METRIC,
+    MISSING,
+    OVERFLOW,
+    VALUE_CHARS_MAX,
+    UsageCount,
+    UsageTracker,
+    dimensions_of,
+    label_name,
+)
 from tests.helpers.examples import examples
 from tests.helpers.live.whole_way import request, span
 from tests.helpers.receiving.limits import encoder, inspector, of
@@ -110,6 +119,14 @@ def test_page_bound_and_age():
     tracker.add([count("x", 1)], lambda _: 0)
     now[0] = 150.0
     assert tracker.text(lambda _: True).count("{") == 1
+
+
+def test_long_values_are_cut():
+    """A client chooses them: thousands of 64 KiB each would be kept for a quarter of an hour."""
+    tracker = UsageTracker(10, 100)
+    tracker.add([count("x" * VALUE_CHARS_MAX + end) for end in "abc"], lambda _: 0)
+    (line,) = [line for line in tracker.text(lambda _: True).splitlines() if line[:1] != "#"]
+    assert line == f'{METRIC}{{l="{"x" * VALUE_CHARS_MAX}",tenant="a",tracker="cost_attribution"}} 30'
 
 
 def test_names_of_labels():
