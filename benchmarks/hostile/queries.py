@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from benchmarks.hostile.asked import TENANTS
 from benchmarks.hostile.one_run import one_run
-from benchmarks.hostile.query_clients import TIMEOUT_S, Seen, ask_all
+from benchmarks.hostile.query_clients import TIMEOUT_S, Asking, Seen, ask_all
 from benchmarks.hostile.wide import Wide
 from benchmarks.load import EXPORT, percentiles_ms
 from benchmarks.queries.stalls import METRIC, all_buckets, longest_ms, longest_parts_ms
@@ -111,6 +111,8 @@ class Watchdog(threading.Thread):
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile.queries", description=__doc__)
     parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--skip", type=int, default=0, help="so many of them, which an earlier run has asked")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="then it asks no more (default: all)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--megabytes", type=int, default=2048, help="resident memory that the worker may have")
@@ -148,7 +150,8 @@ def _run(cluster: Cluster, wide: Wide, given: argparse.Namespace) -> list[str]:
     quiet, before = list(load.ack_s), all_buckets(cluster.http_url)
     print(f"worker before the queries: {dog.now_bytes >> 20} MB resident, {dog.peak_bytes >> 20} at most", flush=True)
     began_s = time.monotonic()
-    seen = ask_all(cluster.http_url, wide, given.seed, given.queries, given.clients)
+    asking = Asking(given.seed, given.queries, given.clients, given.skip, given.minutes)
+    seen = ask_all(cluster.http_url, wide, asking)
     took_s, busy = time.monotonic() - began_s, load.ack_s[len(quiet) :]
     load.finish.set()
     after = all_buckets(cluster.http_url)

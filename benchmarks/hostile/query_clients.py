@@ -63,13 +63,25 @@ class Seen:
         self.all.append((took_s, kind, str(status), unquote_plus(one.target)))
         if status in _BROKEN or (isinstance(status, str) and not status.isupper()):
             self.broken.append(f"{status} {one.kind} {one.target[:2000]}")
+            print(f"BROKEN: {self.broken[-1]}", file=sys.stderr, flush=True)
 
 
-def ask_all(url: str, wide: Wide, seed: int, count: int, clients: int) -> Seen:
-    """Asks them all, from another process, and waits."""
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What is asked. seed: of the queries; count: of them, without the first `skipped` ones; minutes: then no more"""
+
+    seed: int
+    count: int
+    clients: int
+    skipped: int = 0
+    minutes: float = float("inf")
+
+
+def ask_all(url: str, wide: Wide, asking: Asking) -> Seen:
+    """Asks them, from another process, and waits."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
-    process = context.Process(target=_in_process, args=(theirs, url, wide, seed, count, clients))
+    process = context.Process(target=_in_process, args=(theirs, url, wide, asking))
     process.start()
     theirs.close()
     try:
@@ -85,8 +97,9 @@ def _in_process(pipe: Any, *args: Any) -> None:
     pipe.close()
 
 
-def _ask_all(url: str, wide: Wide, seed: int, count: int, clients: int) -> Seen:
-    requests, seen, lock, began_s = list(asked(wide, seed, count)), Seen(), threading.Lock(), time.monotonic()
+def _ask_all(url: str, wide: Wide, asking: Asking) -> Seen:
+    requests = list(asked(wide, asking.seed, asking.count))[asking.skipped :]
+    seen, lock, began_s = Seen(), threading.Lock(), time.monotonic()
 
     def note(one: Asked, status: int | str, took_s: float) -> None:
         with lock:
@@ -96,12 +109,14 @@ def _ask_all(url: str, wide: Wide, seed: int, count: int, clients: int) -> Seen:
 
     def client(number: int) -> None:
         with _Client(url) as asks:
-            for one in requests[number::clients]:
+            for one in requests[number :: asking.clients]:
                 sent_s = time.monotonic()
+                if sent_s - began_s > 60 * asking.minutes:
+                    return
                 note(one, asks.ask(one), time.monotonic() - sent_s)
 
-    with ThreadPoolExecutor(clients, "client") as pool:
-        for done in [pool.submit(client, number) for number in range(clients)]:
+    with ThreadPoolExecutor(asking.clients, "client") as pool:
+        for done in [pool.submit(client, number) for number in range(asking.clients)]:
             done.result()
     return seen
 
