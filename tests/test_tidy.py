@@ -61,6 +61,19 @@ def test_what_is_left_to_do_has_an_issue(path: Path) -> None:
     assert [line for line in read(path).splitlines() if re.search(r"\b(TO[D]O|FIX[M]E)\b(?!\(#\d+\))", line)] == []
 
 
+@pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] in PRODUCT], ids=str)
+def test_sets_are_sorted_arrays(path: Path) -> None:
+    """Of numpy's functions those that hash: see tables.columns.sorted_sets."""
+    calls = [node for node in ast.walk(ast.parse(read(path))) if isinstance(node, ast.Call)]
+    hashing = [
+        f"line {node.lineno}: {name}"
+        for node in calls
+        if (name := ast.unparse(node.func)) in {"np.union1d", "np.intersect1d", "np.setdiff1d", "np.setxor1d"}
+        or (name == "np.unique" and not any((one.arg or "").startswith("return_") for one in node.keywords))
+    ]
+    assert hashing == [], "use tables.columns.sorted_sets"
+
+
 def test_a_class_name_stands_once() -> None:
     """Of two classes of one name a reader takes one for the other."""
     places: dict[str, list[str]] = defaultdict(list)

@@ -24,9 +24,10 @@ from query.request_json import Request
 from query.requests import InstantRequest, RangeRequest, SearchRequest
 from query.results import Inspected, MetricsResult, SearchResult
 from query.scan.progress import QueryObserver
-from query.scan.shared_traces import NO_KEYS, Keys, is_among, keys_in_several
+from query.scan.shared_traces import NO_KEYS, Keys, keys_in_several
 from query.scan.suspects import SuspectSpans, find_suspects
 from query.search.settled import may_be_settled, settled
+from tables.columns.sorted_sets import is_among, unique
 
 T = TypeVar("T")
 # What takes about a millisecond is done on the event loop.
@@ -160,7 +161,7 @@ class _Gathering:
             partials = list(self._partials.values())
             unready = [self._elsewhere[number] for number in left]
             first, whole = await self._executor.run_in_thread(
-                lambda: settled(partials, request, latest_ns, np.unique(np.concatenate(unready)))
+                lambda: settled(partials, request, latest_ns, unique(np.concatenate(unready)))
             )
             if whole:
                 return first

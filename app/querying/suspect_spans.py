@@ -11,6 +11,7 @@ from query.results import Inspected
 from query.scan.ipc import read_partial, write_partial
 from query.scan.reader import Reader
 from query.scan.suspects import SuspectSpans, rows_of_suspects
+from tables.columns.sorted_sets import unique
 
 SUSPECTS: Final = "suspects"  # the frame of an answer
 _KIND: Final = b"stretto.suspects"
@@ -36,7 +37,7 @@ def asked_from_json(values: Any, data: bytes) -> SuspectSpans:
             and all(isinstance(column, str) for column in columns)
         ):
             keys = np.frombuffer(data, "<u8").astype(np.uint64)
-            return SuspectSpans(np.unique(keys[:traces]), np.unique(keys[traces:]), tuple(columns))
+            return SuspectSpans(unique(keys[:traces]), unique(keys[traces:]), tuple(columns))
     raise BadRequest("a damaged question about spans that a client may have sent twice")
 
 

@@ -20,6 +20,7 @@ from query.language.text import WORDS
 from query.scan.arrays import Mask, to_numpy
 from query.scan.reader import Reader
 from query.scan.traces import child_counts
+from tables.columns.sorted_sets import unique
 from tables.turns import as_list
 
 # Words of attribute columns → types of values, as answers name them. Bytes and nested values are not shown.
@@ -62,7 +63,7 @@ def field_values(reader: Reader, field: ast.Field, rows: Mask | None) -> Iterato
         return
     if field == CHILD_COUNT:
         counts = child_counts(reader)
-        yield "int", pa.array(np.unique(counts if rows is None else counts[rows]))
+        yield "int", pa.array(unique(counts if rows is None else counts[rows]))
         return
     for scoped, among in [(field, None)] if isinstance(field, ast.Intrinsic) else scopes(reader, field):
         chosen_rows = rows

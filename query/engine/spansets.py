@@ -20,6 +20,7 @@ from query.results import AttributeValue
 from query.scan.arrays import Mask, Rows
 from query.scan.reader import Reader
 from query.scan.traces import both
+from tables.columns.sorted_sets import intersection, is_among, union
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,8 +205,8 @@ def _joined(node: ast.SpansetOp, left: Mask, reader: Reader, scope: State | None
 
 def _together(left: Side, right: Side) -> Rows:
     """Rows of either side in the spansets that have both."""
-    sets = np.intersect1d(left.owner, right.owner)
-    return np.union1d(left.rows[np.isin(left.owner, sets)], right.rows[np.isin(right.owner, sets)])
+    sets = intersection(left.owner, right.owner)
+    return union(left.rows[is_among(left.owner, sets)], right.rows[is_among(right.owner, sets)])
 
 
 def _owners(rows: Rows, reader: Reader, scope: State | None) -> Rows:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from query.scan.arrays import Mask, Rows
 from query.scan.reader import Reader
+from tables.columns.sorted_sets import union
 
 _MIRRORED = {">": "<", "<": ">", ">>": "<<", "<<": ">>", "~": "~"}
 
@@ -43,7 +44,7 @@ def related(op: str, left: Side, right: Side, reader: Reader) -> Rows:
         return right.rows[~hits]
     if op.startswith("&"):
         others = _hits(_MIRRORED[plain], right, left, numbers)
-        return np.union1d(right.rows[hits], left.rows[others])
+        return union(right.rows[hits], left.rows[others])
     return right.rows[hits]
 
 

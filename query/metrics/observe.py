@@ -23,6 +23,7 @@ from query.metrics.partials import Candidate, Key, Partial, check_size, key_part
 from query.metrics.quantile_sketch import QuantileSketch
 from query.scan.arrays import Mask, Rows, raw_all
 from query.scan.reader import Reader
+from tables.columns.sorted_sets import unique
 from tables.columns.types import Floats, Int64s
 from tables.units import NS_PER_S
 
@@ -157,7 +158,7 @@ def _combined(dimensions: Sequence[_Dimension], rows: int, intervals: int) -> tu
         else:
             used, codes = np.unique(joined, return_inverse=True)
         cache: dict[int, Any] = {}
-        for code in np.unique(used % dimension.size).tolist():
+        for code in unique(used % dimension.size).tolist():
             cache[code] = key_part(dimension.label(code))
         parts = [[*parts[code // dimension.size], cache[code % dimension.size]] for code in used.tolist()]
     keys = [tuple(part) for part in parts]

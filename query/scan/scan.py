@@ -24,6 +24,7 @@ from query.scan.source import Source
 from query.scan.stitch import ids_in_several, rows_of_traces
 from query.scan.trace_lookup import with_traces_ahead
 from query.scan.window import Window
+from tables.columns.sorted_sets import is_among, unique
 
 # What an evaluation makes of each row besides columns: masks, numbers of spansets and of the nested set, some at once.
 _ROW_BYTES: Final = 64
@@ -183,7 +184,7 @@ class Scan:
         if plan.whole_traces or (plan.window.about_traces and not all(inside)):
             shared = shared_ids(self.readers)
             if len(elsewhere):
-                shared = np.setdiff1d(shared, elsewhere, assume_unique=True)
+                shared = shared[~is_among(shared, elsewhere)]
         if plan.whole_traces:
             return whole_pieces(self.readers, shared, plan.columns, inside, elsewhere)
         return single_pieces(self.readers, inside, shared, elsewhere)
@@ -198,4 +199,4 @@ def trace_ids(sources: Sequence[Source]) -> Ids:
     """The ids of all traces of some sources, each once, ascending. `stitch.ids_in_several` tells from those of each
     worker which traces several workers have.
     """
-    return np.unique(np.concatenate([NO_IDS, *(source.traces().ids for source in sources if source.rows)]))
+    return unique(np.concatenate([NO_IDS, *(source.traces().ids for source in sources if source.rows)]))

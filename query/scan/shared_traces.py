@@ -12,6 +12,7 @@ import numpy.typing as npt
 from query import memory
 from query.scan.arrays import Ids
 from tables.columns.nested_set import MIX
+from tables.columns.sorted_sets import is_among, twice, unique
 
 Keys = npt.NDArray[np.uint64]  # ascending, each once
 
@@ -22,30 +23,19 @@ _KEY_BYTES = 32
 
 def trace_keys(ids: Ids) -> Keys:
     """The keys of some traces."""
-    return np.unique(keys_of_rows(ids))
+    return unique(keys_of_rows(ids))
 
 
 def keys_in_several(lists: Sequence[Keys]) -> Keys:
     """The keys that more than one of the lists has. In: of each worker. Raises: memory.MemoryExceeded"""
     count = sum(map(len, lists))
     with memory.current().scratch(count * _KEY_BYTES, f"looking for what {count} traces of workers have in common"):
-        every = np.sort(np.concatenate([NO_KEYS, *lists]))
-        return np.unique(every[1:][every[1:] == every[:-1]])
+        return twice(np.concatenate([NO_KEYS, *lists]))
 
 
 def ids_with_keys(ids: Ids, keys: Keys) -> Ids:
     """Those of the ids that have one of the keys, in the same order."""
     return ids[is_among(keys_of_rows(ids), keys)]
-
-
-def is_among(some: npt.NDArray[np.uint64], keys: Keys) -> npt.NDArray[np.bool_]:
-    """For each of some numbers whether it is one of the keys."""
-    if not len(keys):
-        return np.zeros(len(some), np.bool_)
-    at = np.searchsorted(keys, some)
-    at[at == len(keys)] = 0
-    found: npt.NDArray[np.bool_] = keys[at] == some
-    return found
 
 
 def keys_of_rows(ids: Ids) -> npt.NDArray[np.uint64]:

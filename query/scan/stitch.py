@@ -21,6 +21,7 @@ from tables.columns.duplicates import DUPLICATES
 from tables.columns.in_memory import TableSource
 from tables.columns.nested_set import MIX
 from tables.columns.repeated import FIRST_COLUMNS, as_sent, repeated_digests, repeated_in_steps
+from tables.columns.sorted_sets import twice, union, unique
 from tables.columns.whole_traces import (
     FACT_BASE,
     FACT_COLUMNS,
@@ -55,9 +56,8 @@ def _shared(ids: Ids) -> Ids:
     halves = np.frombuffer(ids.tobytes(), np.uint64).reshape(-1, 2)
     mixed = halves[:, 0] * MIX + halves[:, 1]
     order = np.argsort(mixed)
-    twice = np.flatnonzero(mixed[order[1:]] == mixed[order[:-1]])
-    suspects = np.sort(ids[order[np.union1d(twice, twice + 1)]])
-    return np.unique(suspects[1:][suspects[1:] == suspects[:-1]])
+    alike = np.flatnonzero(mixed[order[1:]] == mixed[order[:-1]])
+    return twice(ids[order[union(alike, alike + 1)]])
 
 
 class StitchedSource(TableSource):
@@ -73,7 +73,7 @@ class StitchedSource(TableSource):
     def repeated(self) -> Iterator[tuple[Reader, Rows]]:
         """The sources that have rows which are left out because a client sent them again, and these rows, ascending."""
         number, row = self._repeated
-        for one in np.unique(number).tolist():
+        for one in unique(number).tolist():
             yield self._readers[one], np.sort(row[number == one])
 
     def origins(self, rows: Rows | None) -> Iterator[tuple[Reader, Rows, Rows]]:
@@ -83,7 +83,7 @@ class StitchedSource(TableSource):
         origin, row = self._origin, self._origin_row
         if rows is not None:
             origin, row = origin[rows], row[rows]
-        for number in np.unique(origin).tolist():
+        for number in unique(origin).tolist():
             places = np.flatnonzero(origin == number)
             places = places[np.argsort(row[places], kind="stable")]
             yield self._readers[number], row[places], places

@@ -18,12 +18,13 @@ from query.errors import QueryCancelled
 from query.scan.arrays import Mask, Rows, fixed_bytes, to_numpy
 from query.scan.reader import Reader
 from query.scan.resting_rows import digests_of
-from query.scan.shared_traces import Keys, is_among, keys_of_rows
+from query.scan.shared_traces import Keys, keys_of_rows
 from query.scan.stitch import DIGEST, concat_rows, decoded, read_columns, sort_rows, suspect_rows
 from query.scan.trace_lookup import rows_of
 from tables.columns.arrays import one_array
 from tables.columns.nested_set import MIX
 from tables.columns.repeated import alike_rows, as_sent
+from tables.columns.sorted_sets import is_among, twice, unique
 from tables.columns.whole_traces import FACT_COLUMNS
 
 # An id, a copy to sort, and whether it comes twice.
@@ -79,7 +80,7 @@ def find_suspects(tables: Sequence[pa.Table | None]) -> dict[int, SuspectSpans]:
     size = _COPIES * sum(table.nbytes for table in some)
     with memory.current().scratch(size, "comparing spans that a client may have sent twice"):
         asked = _alike_without_digest(some)
-    return {number: _question(asked, number, tables[number]) for number in np.unique(_part(asked)).tolist()}
+    return {number: _question(asked, number, tables[number]) for number in unique(_part(asked)).tolist()}
 
 
 def rows_of_suspects(
@@ -114,8 +115,7 @@ def _rows(reader: Reader, asked: SuspectSpans) -> Rows:
 
 def _in_several(ids: Sequence[npt.NDArray[np.uint64]]) -> Keys:
     """The ids that come more than once: of spans that a client sent twice, and of others that it gave one id."""
-    ordered = np.sort(np.concatenate(ids))
-    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    return twice(np.concatenate(ids))
 
 
 def _alike_without_digest(tables: Sequence[pa.Table]) -> pa.Table:
@@ -137,7 +137,7 @@ def _question(asked: pa.Table, number: int, table: pa.Table | None) -> SuspectSp
     rows = asked.filter(pa.array(_part(asked) == number))
     traces = keys_of_rows(fixed_bytes(one_array(rows["trace_id"])))
     columns = tuple(name for name in table.column_names if name not in (*FACT_COLUMNS, DIGEST))
-    return SuspectSpans(np.unique(traces), np.unique(_span_keys(traces, one_array(rows["span_id"]))), columns)
+    return SuspectSpans(unique(traces), unique(_span_keys(traces, one_array(rows["span_id"]))), columns)
 
 
 def _numbered(table: pa.Table, number: int) -> pa.Table:

@@ -35,6 +35,7 @@ from query.search.top_traces import (
 )
 from query.search.trace_columns import TraceColumns, trace_columns
 from query.search.trace_pieces import concat_pieces, pieces_of, put_together
+from tables.columns.sorted_sets import unique
 
 # More than any trace has.
 _ALL_SPANS: Final = 2**31
@@ -126,7 +127,7 @@ def finish_partial(partials: Sequence[SearchPartial], request: SearchRequest) ->
     if merged.pieces is None:
         return merged
     parts, top = put_together(merged.pieces, plan, request)
-    traces = Inspected(traces=len(np.unique(merged.pieces.ids)))
+    traces = Inspected(traces=len(unique(merged.pieces.ids)))
     stitched = SearchPartial(parts, top.more, top.total, traces)
     return merge([replace(merged, pieces=None), stitched], request)
 

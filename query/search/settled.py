@@ -10,12 +10,13 @@ from query.requests import SearchRequest
 from query.results import SearchResult
 from query.scan.arrays import fixed_bytes, to_numpy
 from query.scan.pieces import UNKNOWN_NS
-from query.scan.shared_traces import Keys, is_among, keys_of_rows
+from query.scan.shared_traces import Keys, keys_of_rows
 from query.search.answer import Traces
 from query.search.partial import SearchPartial, merge
 from query.search.search import finish, finish_partial
 from query.search.top_traces import enough, settles
 from tables.columns.arrays import one_array
+from tables.columns.sorted_sets import is_among
 
 
 def may_be_settled(partials: Sequence[SearchPartial], request: SearchRequest, latest_ns: int) -> bool:

@@ -13,6 +13,7 @@ from query.requests import ORDERS, SearchRequest
 from query.scan.arrays import INT64, Ids, Mask, Rows, raw, run_starts
 from query.scan.reader import Reader
 from query.scan.trace_lookup import TraceLookup
+from tables.columns.sorted_sets import unique
 
 _CURSOR = re.compile(rf"({'|'.join(ORDERS)})-([0-9]{{1,19}})-([0-9a-f]{{32}})", re.ASCII)
 # Id, start and end, rank, order, and copies while they are sorted.
@@ -154,7 +155,7 @@ def _latest_starts(hits: Sequence[Hits]) -> Rows:
 def _top_traces(hits: Sequence[Hits], readers: Sequence[Reader], request: SearchRequest) -> TopTraces:
     ids = np.concatenate([hit.reader.traces().ids[hit.traces] for hit in hits])
     if not settles(request):
-        return cut(_in_order(np.unique(ids), readers, request), request.limit)
+        return cut(_in_order(unique(ids), readers, request), request.limit)
     # A trace begins when its earliest span does, in whatever source that is. Its piece in a source begins then or
     # later: that bound orders the candidates, so that only the first ones need be looked up everywhere.
     latest = _latest_starts(hits)
@@ -167,7 +168,7 @@ def _top_traces(hits: Sequence[Hits], readers: Sequence[Reader], request: Search
             threshold = int(np.partition(latest, len(latest) - count)[len(latest) - count])
             below = latest[latest < threshold]
             rest = int(below.max()) if len(below) else INT64.min
-        found = _in_order(np.unique(ids[latest >= threshold]), readers, request).slice(0, wanted)
+        found = _in_order(unique(ids[latest >= threshold]), readers, request).slice(0, wanted)
         if rest == INT64.min or (len(found) == wanted and found.start[-1] > rest):
             return cut(found, request.limit)
         count *= 4

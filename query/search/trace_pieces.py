@@ -16,7 +16,7 @@ from query.language.plan import Plan
 from query.requests import SearchRequest
 from query.scan.arrays import INT64, Ids, Rows, fixed_bytes, spread, to_numpy
 from query.scan.reader import Reader
-from query.scan.shared_traces import Keys, is_among, keys_of_rows
+from query.scan.shared_traces import Keys, keys_of_rows
 from query.scan.stitch import stitched_rows
 from query.scan.trace_lookup import TraceLookup
 from query.search.span_sets import SpanSetColumns, span_set_columns
@@ -24,6 +24,7 @@ from query.search.top_traces import Hits, TopTraces, cut, in_order, whole_times
 from query.search.trace_columns import TraceColumns, TraceTables, offsets_of
 from query.search.trace_summaries import Texts, TraceSummaries, add_services, trace_summaries
 from tables.columns.arrays import big_endian, one_array
+from tables.columns.sorted_sets import is_among
 from tables.columns.trace_facts import root_rows
 
 # What tells which of several roots is a trace's.

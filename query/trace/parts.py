@@ -26,6 +26,7 @@ from query.trace.pages import RowsOfTrace, chosen_rows, pieces_of_trace
 from query.trace.trace import find_trace
 from tables.columns.arrays import one_array
 from tables.columns.repeated import repeated_digests
+from tables.columns.sorted_sets import unique
 from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS
 
 _OUTLINE: Final = sorted({*OUTLINE_COLUMNS, *FACT_BASE} - {"trace_id", *FACT_COLUMNS})
@@ -194,4 +195,4 @@ def _origin(table: pa.Table, places: Rows) -> tuple[Rows, Rows]:
 
 def _by_part(table: pa.Table, places: Rows) -> dict[int, Rows]:
     part, row = _origin(table, places)
-    return {int(number): np.sort(row[part == number]) for number in np.unique(part)}
+    return {int(number): np.sort(row[part == number]) for number in unique(part)}

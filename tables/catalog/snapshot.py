@@ -14,6 +14,7 @@ from tables.catalog.place import Place
 from tables.catalog.state import CatalogState
 from tables.catalog.tenant_index import Rows, TenantIndex
 from tables.catalog.time_range import TRACE_SLACK_NS, overlaps
+from tables.columns.sorted_sets import unique
 from tables.redaction.rules import Redaction
 from tables.wire.split import SEVERAL, partition_of
 
@@ -131,7 +132,7 @@ def rows_in_range(index: TenantIndex, start_ns: int | None, end_ns: int | None, 
         return rows
     counts, partitions = index.numbers("partition_count")[rows], index.numbers("partition")[rows]
     wanted = np.zeros(len(rows), bool)
-    for count in np.unique(counts):
+    for count in unique(counts):
         its_own = count == SEVERAL or partitions == partition_of(trace_id, int(count))
         wanted |= (counts == count) & its_own
     return rows[wanted]

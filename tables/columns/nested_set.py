@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tables.columns.sorted_sets import unique
 from tables.columns.types import Int64s
 
 KIND_SERVER = 2
@@ -87,7 +88,7 @@ def _cut_cycles(parent: Int64s) -> Int64s:
     else:
         return parent
     # A row that still has a parent after this many steps leads to a cycle. Some row lands on each row of a cycle.
-    cycle = np.unique(up[parent[up] >= 0])
+    cycle = unique(up[parent[up] >= 0])
     least, jump = own.copy(), np.where(parent >= 0, parent, own)
     span = 1
     while span < len(cycle):

@@ -17,6 +17,7 @@ from tables.columns.absent import filled
 from tables.columns.arrays import one_array, plain, spread_bytes
 from tables.columns.equal_rows import equal_rows, row_hashes
 from tables.columns.nested_set import MIX
+from tables.columns.sorted_sets import unique
 from tables.columns.types import Bools, Int64s, UInt64s
 from tables.columns.whole_traces import FACT_COLUMNS
 
@@ -217,7 +218,7 @@ def _parts(group: Int64s, origins: Origins) -> list[_Part]:
     numbered = np.cumsum(first) - 1
     count = len(origins.contents)
     # A number for the set of contents of each group. If two sets have one number, their rows are one part.
-    pairs = np.unique(numbered * count + origins.number)
+    pairs = unique(numbered * count + origins.number)
     sets = np.zeros(int(numbered[-1]) + 1, np.uint64)
     salt = (np.arange(count, dtype=np.uint64) + np.uint64(1)) * MIX
     salt ^= salt >> np.uint64(31)

@@ -15,6 +15,7 @@ from tables.columns.arrays import list_offsets
 from tables.columns.equal_rows import row_hashes
 from tables.columns.nested_set import MIX
 from tables.columns.repeated import as_sent
+from tables.columns.sorted_sets import is_among, unique
 from tables.columns.types import Int64s, UInt64s
 from tables.columns.whole_traces import FACT_COLUMNS
 
@@ -71,7 +72,7 @@ class KnownDigests:
 
         make: gives digests of rows, ascending, each once; it is not called if all are known
         """
-        missing = np.setdiff1d(rows, self.rows)
+        missing = unique(rows[~is_among(rows, self.rows)])
         if not len(missing):
             return self
         every = np.r_[self.rows, missing]

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from tables.columns.arrays import numbers, one_array
+from tables.columns.sorted_sets import unique
 from tables.columns.trace_facts import time_range_ns
 from tables.columns.trace_index import Ids, trace_index
 from tables.free_memory import FreeMemoryLimit, release_free_memory
@@ -147,7 +148,7 @@ class _Merge:
         ranges = max(-(-rows // file_rows), -(-sum(one.bytes for one in samples) // _FILE_BYTES))
         if ranges > 1:
             ids = np.sort(np.concatenate([one.ids for one in samples]))
-            self._bounds = np.unique(ids[np.arange(1, ranges) * len(ids) // ranges])
+            self._bounds = unique(ids[np.arange(1, ranges) * len(ids) // ranges])
             first = [int(np.searchsorted(self._bounds, one.ids[0], side="right")) for one in samples]
             self._waiting = sorted(zip(first, range(len(inputs)), inputs, strict=True), key=lambda one: one[:2])
 

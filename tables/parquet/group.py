@@ -17,6 +17,7 @@ from tables.columns.repeated import (
     known_repeated,
     repeated_by_digest,
 )
+from tables.columns.sorted_sets import unique
 from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Bools, Int64s, UInt64s
 from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS
@@ -241,7 +242,7 @@ class GroupSource:
         return np.cumsum([file.rows for file in self.files])
 
     def _files_of(self, first: int, end: int) -> Int64s:
-        found: Int64s = np.unique(np.searchsorted(self._file_ends(), self._rows().order[first:end], side="right"))
+        found: Int64s = unique(np.searchsorted(self._file_ends(), self._rows().order[first:end], side="right"))
         return found
 
     def _few_rows(self, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
@@ -282,7 +283,7 @@ class GroupSource:
         """As `row_digests`, by the numbers of rows among those of all files."""
         number, within = self._of_files(places)
         digests = np.empty(len(places), np.uint64)
-        for one in np.unique(number).tolist():
+        for one in unique(number).tolist():
             here = number == one
             digests[here] = self._digests_of_file(one, within[here])
         return digests
@@ -314,7 +315,7 @@ class GroupSource:
     def _within(self, places: Int64s) -> tuple[list[LoadedFile], Any]:
         """The files of some rows, and for each row its number among the rows of these files."""
         of_row, within = self._of_files(places)
-        files = np.unique(of_row)
+        files = unique(of_row)
         sizes = np.array([self.files[number].rows for number in files.tolist()], np.int64)
         begins = np.cumsum(sizes) - sizes
         loaded = self.load()

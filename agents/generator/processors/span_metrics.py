@@ -14,6 +14,7 @@ from agents.generator.series.histogram import Histogram, Observations
 from agents.generator.series.labels import KIND_TEXTS, STATUS_TEXTS, Interner, Labels, label_names, sanitized
 from agents.generator.series.series import SeriesTable, TableConfig
 from agents.generator.series.snapshot import Metric, Snapshot
+from tables.columns.sorted_sets import union, unique
 from tables.columns.types import Codes, Floats
 from tables.wire.span_bytes import span_bytes
 
@@ -157,7 +158,7 @@ class SpanMetrics:
         if spans.stale:
             used = [self.table.used(label) for label in range(len(self._names))]
             for number, name in enumerate(self._names):
-                used[number] = np.union1d(used[number], np.arange(len(_ENUMS.get(name, ())) + 1)).astype(np.int32)
+                used[number] = union(used[number], np.arange(len(_ENUMS.get(name, ())) + 1)).astype(np.int32)
             self.table.renumber([one.keep(kept) for one, kept in zip(self._interners, used, strict=True)])
         targets = self.targets.collect(now_s, stale_after_s)
         # Targets beyond the limit on series are never pushed, and never end: they must not accumulate.
@@ -246,7 +247,7 @@ class SpanMetrics:
         if not self._config.enable_target_info:
             return np.zeros(0, np.int32)
         codes = batch.by_resource([self._target(facts) for facts in batch.resources], self._target_codes)
-        codes = np.unique(codes if mask is None else codes[mask])
+        codes = unique(codes if mask is None else codes[mask])
         return codes[codes > 0].astype(np.int32)
 
     def _target(self, facts: ResourceFacts) -> str:

@@ -15,6 +15,7 @@ from agents.generator.push.requests import encoded
 from agents.generator.series.labels import Labels
 from agents.generator.series.native import NativeState
 from agents.generator.series.snapshot import ExemplarsOf, Natives, Snapshot
+from tables.columns.sorted_sets import unique
 from tables.columns.types import Int64s
 
 Masks = npt.NDArray[np.bool_]
@@ -210,7 +211,7 @@ def _masked(update: TableUpdate, shown: Masks, natives: Masks) -> TableUpdate:
 def _by_zero(tables: Sequence[TableUpdate], time_ms: int, created_ms: int) -> list[PushPart]:
     """One part for each time at which series began. The last part also has all series that are not new."""
     found = [times[times > 0] for one in tables for times in (one.zero_ms, one.native_zero_ms)]
-    times_ms = np.unique(np.concatenate([np.zeros(0, np.int64), *found])).tolist()
+    times_ms = unique(np.concatenate([np.zeros(0, np.int64), *found])).tolist()
     parts = []
     for zero_ms in times_ms[:-1]:
         snapshots = [_masked(one, one.zero_ms == zero_ms, one.native_zero_ms == zero_ms) for one in tables]

@@ -14,6 +14,7 @@ from agents.generator.series.histogram import Histogram, Layout, Observations
 from agents.generator.series.labels import Labels, combine
 from agents.generator.series.native import NativeHistograms
 from agents.generator.series.snapshot import ExemplarsOf, Metric, Natives, Snapshot
+from tables.columns.sorted_sets import unique
 from tables.columns.types import Codes, Floats, Int64s
 from tables.units import NS_PER_MS
 
@@ -343,7 +344,7 @@ class SeriesTable:
     def used(self, label: int) -> npt.NDArray[np.int32]:
         """The codes of a label that any series has."""
         keys = [np.frombuffer(key, np.int32)[label] for key in self._number_of if key != _OVERFLOW_KEY]
-        return np.unique(np.array(keys, np.int32))
+        return unique(np.array(keys, np.int32))
 
     def renumber(self, moved: Sequence[Codes]) -> None:
         """Applies new label codes: moved[label][old code] is the new code."""

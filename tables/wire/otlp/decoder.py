@@ -19,6 +19,7 @@ from tables.columns.arrays import (
     list_values,
     numbers,
 )
+from tables.columns.sorted_sets import unique
 from tables.errors import FaultyRequests, NeedsSlowPath, WireError
 from tables.schema import VALUE_FIELDS
 from tables.wire.otlp.clean import CUT, DROPPED, REPAIRED, Cleaners
@@ -231,7 +232,7 @@ def _faulty_requests(found: _FaultyOwners, owners: Any, request_of: Int32s) -> F
     faults: dict[int, WireError] = {}
     for raw, fault in found.faults.items():
         rows = numbers(pc.fill_null(pc.equal(owners, pa.scalar(raw, owners.type)), False).cast(pa.uint8()))
-        faults |= dict.fromkeys(np.unique(request_of[rows != 0]).tolist(), fault)
+        faults |= dict.fromkeys(unique(request_of[rows != 0]).tolist(), fault)
     assert faults, "a resource or scope of no request"
     return FaultyRequests(dict(sorted(faults.items())))
 
