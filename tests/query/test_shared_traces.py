@@ -10,11 +10,12 @@ from query.requests import SearchRequest
 from query.scan.pieces import UNKNOWN_NS, latest_start_ns
 from query.scan.reader import Reader
 from query.scan.scan import trace_ids
-from query.scan.shared_traces import NO_KEYS, ids_with_keys, is_among, keys_in_several, trace_keys
+from query.scan.shared_traces import NO_KEYS, ids_with_keys, keys_in_several, trace_keys
 from query.scan.stitch import ids_in_several
 from query.search import search
 from query.search.settled import may_be_settled, settled
 from tables.columns.in_memory import TableSource
+from tables.columns.sorted_sets import is_among
 from tests.helpers.examples import examples
 from tests.query.strategies import QUERIES, spans, split
 
