@@ -1,6 +1,17 @@
 """Errors of this package."""
 
-from typing import Final
+from typing import Final, TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
+
+def as_value(err: E) -> E:
+    """The error, for somebody who keeps it: without what it came from, and without its traceback. That has all that the
+    functions had which it passed through, and those that called them; who keeps it may be one of these. Such a cycle
+    stays until a full garbage collection.
+    """
+    err.__traceback__ = err.__cause__ = err.__context__ = None
+    return err
 
 
 class WireError(ValueError):

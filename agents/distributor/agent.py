@@ -20,7 +20,7 @@ from agents.distributor.span_writer import DISCARDED, NotAcknowledged, Outcome, 
 from agents.limited_log import limited_logger
 from agents.stream.stream_app import StreamApp
 from agents.stream.stream_events import events
-from tables.errors import WireError
+from tables.errors import WireError, as_value
 from tables.wall import walled
 
 log = limited_logger(__name__)
@@ -195,7 +195,7 @@ class _Batcher:
             try:
                 found.append(self._request(message))
             except WireError as err:
-                found.append(err)
+                found.append(as_value(err))
             except MemoryError:
                 raise
             except Exception:  # a fault of ours, or of a library: the other messages must come through

@@ -21,10 +21,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from app.net.access import CHALLENGE, Forbidden, Unauthorized
+from app.net.http_errors import as_response
 from app.net.tenant import InvalidTenant, NoTenant
 from query import memory
 from query.errors import TraceQLError, TraceTooLarge
 from query.memory import MemoryExceeded, QueryTooLarge
+from tables.errors import as_value
 
 log = logging.getLogger(__name__)
 
@@ -123,15 +125,16 @@ async def errors_as_text(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         with memory.request():
             return await handler(request)
-    except web.HTTPNotFound:
+    except web.HTTPNotFound as err:
+        as_value(err)
         return plain_text(404, "no such endpoint; docs/api.md lists them")
     except web.HTTPMethodNotAllowed as err:
-        allowed = ", ".join(sorted(err.allowed_methods))
+        allowed = ", ".join(sorted(as_value(err).allowed_methods))
         answer = plain_text(405, f"{request.path} answers {allowed} only")
         answer.headers["Allow"] = allowed
         return answer
-    except web.HTTPException:
-        raise
+    except web.HTTPException as err:
+        return as_response(err)
     except Exception as err:  # noqa: BLE001 (the one place, see above)
         answer = plain_text(*explain(err, f"{request.method} {request.path}"))
         if answer.status in {429, 503}:

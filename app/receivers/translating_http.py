@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from agents.distributor.span_writer import Outcome
+from app.net.http_errors import errors_as_responses
 from app.net.request_metrics import observed, tempo_route
 from app.receivers.http_body import TRANSLATED_HERE_BYTES_MAX, TRANSLATION_MEMORY, BodyLimits
 from app.receivers.http_export import INVALID_ARGUMENT, REFUSED, HttpExport, Refusal, SizeLimit, UnknownContentType
@@ -54,7 +55,7 @@ class _Threads:
 
 def build_translating_http(endpoints: Sequence[SpanPath], taking: HttpExport) -> web.Application:
     """An aiohttp application that takes POST requests at the endpoints, not started."""
-    app, threads = web.Application(), _Threads(taking.limits.threads)
+    app, threads = web.Application(middlewares=[errors_as_responses]), _Threads(taking.limits.threads)
     app.on_cleanup.append(threads.close)
     for endpoint in endpoints:
         handler = _Handler(endpoint, taking, threads)

@@ -5,7 +5,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from tables.errors import WireError
+from tables.errors import WireError, as_value
 from tables.wire import record
 from tables.wire.record_columns import check_nulls
 
@@ -36,7 +36,7 @@ def decode_together(
         try:
             schema, batch = record.decode_typed(value)
         except WireError as err:
-            problems[number] = err
+            problems[number] = as_value(err)
             continue
         alike.setdefault(schema, []).append((number, batch))
         rows[schema] = rows.get(schema, 0) + len(batch)
@@ -61,7 +61,7 @@ def _checked(some: Sequence[tuple[int, pa.RecordBatch]], problems: dict[int, Wir
             try:
                 check_nulls(batch)
             except WireError as err:
-                problems[number] = err
+                problems[number] = as_value(err)
             else:
                 good.append(batch)
         return joined(good) if good else []

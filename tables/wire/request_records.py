@@ -14,7 +14,7 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tables.errors import WireError
+from tables.errors import WireError, as_value
 from tables.wall import is_fault
 from tables.wire import record
 from tables.wire.otlp.decoder import OtlpDecoder
@@ -65,7 +65,7 @@ def decode_records(records: Sequence[RequestRecord], go_on: Callable[[], None] =
         try:
             bodies.append((number, record.requests_in(one.value)))
         except WireError as err:
-            out.problems[number] = err
+            out.problems[number] = as_value(err)
     for group in _groups(bodies):
         go_on()
         _decode(group, records, out)

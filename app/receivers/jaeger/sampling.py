@@ -9,6 +9,7 @@ from functools import partial
 
 from aiohttp import web
 
+from app.net.http_errors import errors_as_responses
 from app.net.listening import watched_context
 from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
@@ -18,7 +19,7 @@ from app.settings.sections.receivers import RemoteSampling
 
 def build_sampling(rate: float) -> web.Application:
     """An aiohttp application, not started. rate: share of traces to sample"""
-    app = web.Application()
+    app = web.Application(middlewares=[errors_as_responses])
     for path in ("/", "/sampling", "/api/sampling"):
         app.router.add_get(path, partial(_strategy, rate))
     app.router.add_get("/baggageRestrictions", _no_restrictions)

@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 from agents.distributor.span_writer import DISCARDED, Outcome
 from app.net.access import Access
 from app.net.cors import Cors
+from app.net.http_errors import errors_as_responses
 from app.net.request_metrics import observed
 from app.receivers.batcher import Batcher
 from app.receivers.http_body import BodyLimits
@@ -113,7 +114,7 @@ def build_http_receiver(
 
     access: who may send; budget: None: an own one of four bodies; cors: None: browsers may not send from other origins
     """
-    app = web.Application()
+    app = web.Application(middlewares=[errors_as_responses])
     receiver = TraceReceiver(HttpExport(batcher, access, budget or InputBudget(4 * limits.bytes_max), limits, _HTTP))
     app.on_cleanup.append(receiver.close)
     app.router.add_post("/v1/traces", observed(receiver.export, "otlp_v1_traces"))

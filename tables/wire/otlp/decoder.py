@@ -20,7 +20,7 @@ from tables.columns.arrays import (
     numbers,
 )
 from tables.columns.sorted_sets import unique
-from tables.errors import FaultyRequests, NeedsSlowPath, WireError
+from tables.errors import FaultyRequests, NeedsSlowPath, WireError, as_value
 from tables.schema import VALUE_FIELDS
 from tables.wire.otlp.clean import CUT, DROPPED, REPAIRED, Cleaners
 from tables.wire.otlp.descriptor import RequestHandler
@@ -94,7 +94,7 @@ class OtlpDecoder:
         try:
             self._decode([request], Tally())
         except WireError as err:
-            return err
+            return as_value(err)
         return None
 
     def unreadable(self, request: bytes, *, details: bool) -> WireError | None:
@@ -106,7 +106,7 @@ class OtlpDecoder:
         try:
             self._framing.read(request)
         except WireError as err:
-            return (self._requests_fault(request) if details else None) or err
+            return (self._requests_fault(request) if details else None) or as_value(err)
         return None
 
     def _requests_fault(self, request: bytes) -> WireError | None:
@@ -115,7 +115,7 @@ class OtlpDecoder:
             self._framing.check(request)
             self._requests([request], Tally())
         except WireError as err:
-            return err
+            return as_value(err)
         return None
 
     def _decode(self, requests: Sequence[bytes], tally: Tally) -> Decoded:
@@ -253,7 +253,7 @@ def _clean(column: pa.DictionaryArray, kind: str, cleaners: Cleaners, tally: Tal
         except WireError as err:
             if tally.fast_path_only:
                 raise
-            faults[raw] = err
+            faults[raw] = as_value(err)
             continue
         cleaned.append(new)
         repaired_bytes += len(raw) if new.data != raw else 0
