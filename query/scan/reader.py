@@ -18,14 +18,16 @@ from query.scan.arrays import INT64, Mask, Rows, compact, to_numpy
 from query.scan.source import (
     AheadReading,
     DerivedCache,
+    Describing,
     Estimating,
     Source,
     TraceCounting,
     TraceFiltering,
     TraceRange,
+    TraceTiming,
     Unsorted,
 )
-from tables.columns.trace_facts import elapsed_ns
+from tables.columns.trace_facts import TracePeriod, elapsed_ns
 from tables.columns.trace_index import TraceIndex
 from tables.schema import ATTRIBUTE_TYPES
 
@@ -294,10 +296,26 @@ class Reader:
         """Whether the trace ids were read."""
         return self._traces is not None
 
+    def trace_period(self) -> TracePeriod | None:
+        """When the traces lie, where that is known without reading anything and each of them has a time."""
+        if not is_a(TraceTiming, type(self.source)):
+            return None
+        return cast("TraceTiming", self.source).trace_period()
+
+    def begin_description(self) -> None:
+        """Begins to read what `stored` and `bounds` need."""
+        if is_a(Describing, type(self.source)):
+            cast("Describing", self.source).begin_description()
+
     def begin_evaluation(self, columns: Collection[str], *, about_traces: bool) -> None:
         """Begins to read those of some columns that are here, and if there is one, what matching rows need besides."""
-        if self._ahead is not None and (wanted := {column for column in columns if self.stored(column)}):
-            self.begin(wanted.union(_TIMES if about_traces else ()), traces=about_traces)
+        if self._ahead is None:
+            return
+        if not columns:
+            self.begin_description()
+            return
+        traces = about_traces and self._traces is None
+        self._ahead.read_ahead({*columns, *(_TIMES if about_traces else ())}, traces=traces, if_any=columns)
 
     def trace_count(self) -> int:
         """How many traces there are."""

@@ -84,7 +84,10 @@ def search_partial(
         plan = compile_query(request.query)
     page_start(request)  # refuses a bad cursor
     window = TraceWindow(request.start_ns, request.end_ns)
-    scan_plan = ScanPlan(window, plan.columns, plan.whole_traces, elsewhere, sorts=not plan.by_spans)
+    ends_early = settles(request) and not plan.whole_traces
+    scan_plan = ScanPlan(
+        window, plan.columns, plan.whole_traces, elsewhere, sorts=not plan.by_spans, ends_early=ends_early
+    )
     scan = Scan(sources, scan_plan, cancelled, observer.profile)
     fold = _Search(plan, request, scan, observer)
     scan.run(fold, newest_traces_first)

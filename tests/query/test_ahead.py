@@ -16,9 +16,16 @@ class Noted:
     bounds_ns: tuple[int, int] | None
     begun: list[str] = field(default_factory=list)
     read_columns: dict[str, None] = field(default_factory=dict)
+    described: bool = False
 
     def bounds(self, _: str) -> tuple[int, int] | None:
         return self.bounds_ns
+
+    def trace_period(self) -> None:
+        return None
+
+    def begin_description(self) -> None:
+        self.described = True
 
     def begin_evaluation(self, columns: Any, *, about_traces: bool) -> None:
         self.begun.append(",".join(sorted(columns)))
@@ -30,7 +37,7 @@ class Noted:
 def pieces_of(latest: list[int], bounds_ns: tuple[int, int] | None = None) -> tuple[list[Piece], list[Noted]]:
     readers = [Noted(bounds_ns) for _ in latest]
     pieces = [
-        Piece(at, at, False, lambda: (cast("Any", None), None), cast("Any", one))
+        Piece(at, lambda: 0, False, lambda: (cast("Any", None), None), cast("Any", one))
         for at, one in zip(latest, readers, strict=True)
     ]
     return pieces, readers
