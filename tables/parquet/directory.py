@@ -147,6 +147,14 @@ class Directory:
             storing.codec,
         )
 
+    def flat(self, column: str) -> tuple[int, int, int, Storing]:
+        """The place of a column of one leaf: its start, the bytes of its pages and of those its dictionary."""
+        ints = self._ints
+        number = ints[self._first_leaves + self.numbers[column]]
+        size, dictionary, _, kind = ints[4 * number : 4 * number + 4]
+        starts = self._starts or self._leaf_starts()
+        return starts[number], size, dictionary, self._kinds[kind]
+
     def chunks(self, column: str) -> list[tuple[int, int]]:
         """(start, length) of the bytes of each leaf of a column, as of `tables.parquet.open_file.column_chunks`."""
         known, first = layout(column), self.first_leaf(column)
