@@ -80,7 +80,7 @@ class Reader:
         self._read_once = source.read if self.derived_cache is None else self.derived_cache.read_once
         self._unsorted = cast("Unsorted", source) if is_a(Unsorted, type(source)) else None
         self._rows = None if self._unsorted is not None else source.rows
-        self.bytes_read = 0
+        self.bytes_read, self.was_cold = 0, False  # whether a column had to be decoded
         self.read_columns: dict[str, None] = {}
         self._present: frozenset[str] | None = None
         self._timed: bool | None = None
@@ -235,6 +235,7 @@ class Reader:
         what = f"column {column[:100]} of {self.rows} spans"
         ready = None if self._estimating is None else self._estimating.ready_bytes(column)
         size = self.decoded_bytes([column]) if ready is None else ready
+        self.was_cold |= ready is None
         self.hold(size, what)
         array = self.source.read([column])[column]
         self.read_columns[column] = None

@@ -33,9 +33,11 @@ from query.search.top_traces import (
     settles,
     top_traces,
 )
-from query.search.trace_columns import TraceColumns, trace_columns
+from query.search.trace_columns import TraceColumns, begin_description, trace_columns
 from query.search.trace_pieces import concat_pieces, pieces_of, put_together
 
+# Of so many sources columns of the answer are read while filters are.
+_DESCRIBED_AHEAD: Final = 4
 # More than any trace has.
 _ALL_SPANS: Final = 2**31
 # Of the rows of shared traces: what answers say of every trace and span.
@@ -169,8 +171,10 @@ class _Search:
         memory.reserve(found.nbytes, "matching spans")
         self.hits.append(found)
         if not self.filters_begun and settles(self.request) and self._are_enough():
-            # Soon it matters where else these traces have spans.
+            # Soon it matters where else these traces have spans, and what the answer says of them.
             self.filters_begun = True
+            for hit in self.hits[:_DESCRIBED_AHEAD]:
+                begin_description(hit, self.plan.projections)
             for other in self.scan.readers:
                 other.begin_filter()
         return True

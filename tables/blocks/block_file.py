@@ -94,8 +94,8 @@ class BlockFile(ParquetSource):
                 ahead.begin(self.name, self._fetch_traces)
                 return
             wanted.add(_TRACE_ID)
-        if wanted:
-            ahead.begin(self.name, partial(self._fetch, wanted, if_any))
+        if wanted := wanted - ahead.names(self.name):
+            ahead.begin(self.name, partial(self._fetch, wanted, if_any), wanted)
 
     def _fetch_traces(self, reserve: Reserve) -> Mapping[Range, Any]:
         if reserve(_TRACE_BYTES * (self.known_trace_count or self.rows)):

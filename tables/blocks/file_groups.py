@@ -66,9 +66,7 @@ class FileGroups:
         self._views: OrderedDict[tuple[str, ...], tuple[list[BlockMeta], list[GroupSource]]] = OrderedDict()
         self._pool = ThreadPoolExecutor(threads, "small-files") if threads > 1 else None
 
-    def sources(
-        self, metas: Sequence[BlockMeta], open_large: Callable[[BlockMeta], Iterable[BlockFile]]
-    ) -> list[Any]:
+    def sources(self, metas: Sequence[BlockMeta], open_large: Callable[[BlockMeta], Iterable[BlockFile]]) -> list[Any]:
         """Sources for all files of some blocks of one tenant. open_large: gives those of a block that is not small"""
         view = tuple(meta.block_id for meta in metas)
         with self._lock:

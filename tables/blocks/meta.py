@@ -32,8 +32,8 @@ class FileMeta(BaseModel):
     trace_id_min, trace_id_max: least and greatest trace id, 32 hex digits each; "": unknown
     bloom_bytes: size of the file's filter in the block's object `bloom` (`tables.blocks.bloom`); 0: it is not there
     bloom_inline: a small filter itself, base64; "": none. bloom_crc32: of either one
-    trace_start_max_ns: when the last of its traces begins, if each has a time and lies within start_min_ns … end_max_ns;
-        0: one does not, or it is unknown
+    trace_start_max_ns: when the last of its traces begins, if each has a time and lies within start_min_ns and
+        end_max_ns; 0: one does not, or it is unknown
     """
 
     model_config = _FROZEN

@@ -66,6 +66,7 @@ class GroupSource:
         self._load_files, self.cache = load_files, cache
         self._facts_known: GroupFacts | None = None
         self._sizes: dict[str, int] = {}
+        self._bounds: dict[str, Bounds | None] = {}
 
     # ---- without decoding
 
@@ -104,7 +105,12 @@ class GroupSource:
 
     def bounds(self, column: str) -> Bounds | None:
         """No value of the column is less or greater; None where not known."""
-        return self._facts().bounds.get(column)
+        facts = self._facts()
+        if column in facts.bounds:
+            return facts.bounds[column]
+        if column not in self._bounds:
+            self._bounds[column] = facts.bounds_of(column, [file.directory for file in self.load()])
+        return self._bounds[column]
 
     def sparse_columns(self) -> frozenset[str]:
         """Names of the columns that only the overflow holds."""

@@ -64,7 +64,7 @@ def joined(column: str, chunks: Sequence[Chunk]) -> Any | None:
         if storing.codec not in CODECS:
             return None
         some = chunks if len(alike) == 1 else [chunks[number] for number in numbers]
-        array = _of_alike(column, some) if has_dictionary else _plain(column, some)
+        array = _with_dictionaries(column, some) if has_dictionary else _plain(column, some)
         if array is None:
             return None
         arrays.append(array)
@@ -77,7 +77,7 @@ def joined(column: str, chunks: Sequence[Chunk]) -> Any | None:
     return one_array(pa.chunked_array(arrays)).take(pa.array(ranges(begins, rows)))
 
 
-def _of_alike(column: str, chunks: Sequence[Chunk]) -> Any | None:
+def _with_dictionaries(column: str, chunks: Sequence[Chunk]) -> Any | None:
     return _coded(column, chunks) if column_type(column) == pa.string() else _row_groups(column, chunks)
 
 
@@ -128,7 +128,7 @@ def _coded(column: str, chunks: Sequence[Chunk]) -> Any | None:
 
 
 def _looked_up(column: str, codes: Any, values: Any, counts: Int64s, rows: Int64s) -> Any:
-    """In: codes of each file's own values; all values; how many values and rows each file has"""
+    """Texts. In: codes of each file's own values; all values; how many values and rows each file has"""
     valid = codes.is_valid().to_numpy(zero_copy_only=False) if codes.null_count else None
     own = np.frombuffer(codes.buffers()[1], np.int32, len(codes), 4 * codes.offset)
     if valid is not None:
@@ -137,14 +137,12 @@ def _looked_up(column: str, codes: Any, values: Any, counts: Int64s, rows: Int64
         raise pa.ArrowInvalid(f"column {column} has codes without values")
     places = own + np.repeat((np.cumsum(counts) - counts).astype(np.int32), rows)
     if not len(values):  # no row has one
-        return pa.nulls(len(places), pa.dictionary(pa.int32(), values.type) if values.type == pa.string() else values.type)
-    # Files without values have only nulls, the last ones behind all values.
+        return pa.nulls(len(places), pa.dictionary(pa.int32(), values.type))
+    # Files without values have only nulls, and the last of them lie behind all values.
     np.minimum(places, len(values) - 1, out=places)
-    if values.type == pa.string():
-        encoded = values.dictionary_encode()
-        known = np.frombuffer(encoded.indices.buffers()[1], np.int32, len(encoded), 4 * encoded.offset)
-        return pa.DictionaryArray.from_arrays(index_array(known[places], valid), encoded.dictionary, safe=False)
-    return values.take(index_array(places, valid))
+    encoded = values.dictionary_encode()
+    known = np.frombuffer(encoded.indices.buffers()[1], np.int32, len(encoded), 4 * encoded.offset)
+    return pa.DictionaryArray.from_arrays(index_array(known[places], valid), encoded.dictionary, safe=False)
 
 
 class _Headers(NamedTuple):
