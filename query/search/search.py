@@ -149,6 +149,7 @@ class _Search:
     described: the first traces of the answer, as far as nothing can change them
     least_ns: traces that begin before do not get into the answer any more; None: not known
     nearly_ns: the same, as far as the sources with matches know: a trace may have begun earlier in another one
+    begun: of so many sources columns of the answer are being read
     """
 
     plan: Plan
@@ -161,6 +162,7 @@ class _Search:
     least_ns: int | None = None
     nearly_ns: int | None = None
     filters_begun: bool = False
+    begun: int = 0
 
     def add_piece(self, reader: Reader, among: Mask | None) -> bool:
         self.done += 1
@@ -170,14 +172,20 @@ class _Search:
             return False
         memory.reserve(found.nbytes, "matching spans")
         self.hits.append(found)
-        if not self.filters_begun and settles(self.request) and self._are_enough():
-            # Soon it matters where else these traces have spans, and what the answer says of them.
-            self.filters_begun = True
-            for hit in self.hits[:_DESCRIBED_AHEAD]:
+        if settles(self.request) and self._are_enough():
+            self._begin_answer(found)
+        return True
+
+    def _begin_answer(self, found: Hits) -> None:
+        """Soon it matters where else these traces have spans, and what the answer says of them."""
+        for hit in [found] if self.filters_begun else self.hits:
+            if self.begun < _DESCRIBED_AHEAD:
+                self.begun += 1
                 begin_description(hit, self.plan.projections)
+        if not self.filters_begun:
+            self.filters_begun = True
             for other in self.scan.readers:
                 other.begin_filter()
-        return True
 
     def _evaluated(self, reader: Reader) -> State | None:
         """None: nothing matches. If that can be seen before the rows are sorted, they are not."""
