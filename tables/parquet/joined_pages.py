@@ -164,7 +164,8 @@ def _headers(data: Sequence[memoryview], dictionary_bytes: Int64s) -> tuple[_Hea
     whole = np.frombuffer(b"".join([*data, bytes(_HEADER_BYTES)]), np.uint8)
     sizes = np.array(list(map(len, data)))
     begins = np.cumsum(sizes) - sizes
-    heads = whole[np.concatenate([begins, begins + dictionary_bytes])[:, None] + np.arange(_HEADER_BYTES)]
+    at = np.minimum(np.concatenate([begins, begins + dictionary_bytes]), len(whole) - _HEADER_BYTES)
+    heads = whole[at[:, None] + np.arange(_HEADER_BYTES)]
     is_last = heads < 0x80
     words = is_last.sum(axis=1)
     if words.min() < _WORDS:

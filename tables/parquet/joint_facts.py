@@ -4,7 +4,8 @@ A trace begins with its earliest part and ends with its latest one. Its root is 
 where several have, the spans themselves decide. So most facts need neither ids, names nor kinds of spans.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from tables.columns.arrays import numbers
 from tables.columns.types import Int64s
 
 # What else of the parts a fact needs.
-NEEDS = {
+NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "trace_start_ns": (),
     "trace_duration_ns": ("trace_start_ns",),
     "root_name": (),
@@ -36,7 +37,7 @@ class Parts(NamedTuple):
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
-def joint_fact(column: str, parts: Parts, own: dict[str, Any]) -> Any | None:
+def joint_fact(column: str, parts: Parts, own: Mapping[str, Any]) -> Any | None:
     """A fact of whole traces at all of their rows, plain; None: the spans must decide. In: at least one row
 
     own: what the files say in these rows, plain: the column, and those of NEEDS

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tables.parquet import small_files
-from tables.parquet.directory import with_directory
+from tables.parquet.directory import read_directory, with_directory
 from tables.parquet.encode_file import encode_rows
 from tables.parquet.joined_pages import Chunk, joined
 from tables.parquet.small_files import LoadedFile, SmallFile, decode, load
@@ -76,7 +76,7 @@ def test_it_is_what_the_files_have(tables: list[list[dict[str, Any]]], writers: 
 
 
 def _rows(data: Any) -> int:
-    found = small_files.read_directory(data)
+    found = read_directory(data)
     assert found is not None
     assert found.checked
     return found.rows
