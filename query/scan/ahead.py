@@ -5,8 +5,8 @@ from itertools import takewhile
 from typing import Final, cast
 
 from query.scan.pieces import Piece
-from query.scan.reader import Reader, is_a
-from query.scan.source import Describing, RowsAhead, Source, TraceTiming
+from query.scan.reader import Reader
+from query.scan.source import Describing, RowsAhead, Source, TraceTiming, is_a
 
 # So many of the sources that come next are read at once.
 _AHEAD_MAX: Final = 16

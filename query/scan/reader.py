@@ -2,8 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, cast
 
 import numpy as np
@@ -14,7 +12,7 @@ import pyarrow.compute as pc
 from query import memory
 from query.language import ast
 from query.language.fields import field_columns
-from query.scan.arrays import INT64, Mask, Rows, compact, to_numpy
+from query.scan.arrays import Mask, Rows, compact, to_numpy
 from query.scan.source import (
     AheadReading,
     DerivedCache,
@@ -26,7 +24,9 @@ from query.scan.source import (
     TraceRange,
     TraceTiming,
     Unsorted,
+    is_a,
 )
+from query.scan.trace_times import TraceTimes
 from tables.columns.trace_facts import TracePeriod, elapsed_ns
 from tables.columns.trace_index import TraceIndex
 from tables.schema import ATTRIBUTE_TYPES
@@ -41,23 +41,6 @@ _SOME: Final = 8  # one row in so many is few
 _VALUE_BYTES: Final = 16  # of a source that does not say it
 # Of so many traces a filter, of which each passes with some chance, hardly ever says that the source has none.
 _FILTERED_IDS_MAX: Final = 100
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TraceTimes:
-    """ns since 1970, of shape (2, traces): starts and ends."""
-
-    values: npt.NDArray[np.int64]
-
-    @property
-    def nbytes(self) -> int:
-        return self.values.nbytes
-
-
-@lru_cache(maxsize=64)
-def is_a(protocol: type, source: type) -> bool:
-    """Whether sources of this class do what the protocol says. Python looks at each of its methods every time."""
-    return issubclass(source, protocol)
 
 
 def _name_of(rows: Rows) -> str:
@@ -271,11 +254,7 @@ class Reader:
         def make() -> TraceTimes:
             first = self.traces().offsets[:-1]
             columns = self._at(_TIMES, first, self._read_once)
-            start = to_numpy(columns["trace_start_ns"])
-            times = np.stack([start, start + to_numpy(columns["trace_duration_ns"])])
-            if len(start) and start.min() <= 0:
-                times[:, start <= 0] = [[INT64.max], [INT64.min]]
-            return TraceTimes(times)
+            return TraceTimes.of(*(to_numpy(columns[name]) for name in _TIMES))
 
         if self.derived_cache is not None:
             kept: TraceTimes = self.derived_cache.keep(_TIMES_NAME, make)

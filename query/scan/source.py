@@ -1,12 +1,19 @@
 """What the evaluator reads from: rows of spans, wherever they rest."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 from tables.columns.overflow import SparseColumns
 from tables.columns.trace_facts import TracePeriod
 from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Int64s, UInt64s
+
+
+@lru_cache(maxsize=64)
+def is_a(protocol: type, source: type) -> bool:
+    """Whether sources of this class do what the protocol says. Python looks at each of its methods every time."""
+    return issubclass(source, protocol)
 
 
 class Source(Protocol):

@@ -64,3 +64,12 @@ def test_what_is_as_new_as_the_first_begins_with_it(
     for number, one in enumerate(readers[begun:], begun):
         assert one.begun == (["kind"] if number < 3 else [])
     assert all(len(one.begun) <= 1 for one in readers)
+
+
+def test_one_was_not_enough() -> None:
+    """Then what the others have is begun to be read of all that the answer may need."""
+    pieces, readers = pieces_of([100, 60, 50, 40, 30, 20])
+    upcoming = Upcoming(pieces, ["name"], about_traces=True)
+    assert not any(one.described for one in readers)
+    upcoming.evaluated(1, lambda piece: piece.latest_ns >= 30)
+    assert [one.described for one in readers] == [False, False, False, True, True, False]
