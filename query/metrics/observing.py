@@ -54,7 +54,7 @@ class Observing:
     def ends_before(self, piece: Piece, left: int) -> bool:
         if self._progress is not None and self._progress.due():
             with self._scan.profile.stage("make series"):
-                series = self._settled_series(piece.latest_span_ns)
+                series = self._settled_series(piece.latest_span_ns())
                 self._progress.tell(MetricsResult(series, self._scan.inspected(left)))
         return False
 

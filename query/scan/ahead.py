@@ -5,8 +5,8 @@ from itertools import takewhile
 from typing import Final, cast
 
 from query.scan.pieces import Piece
-from query.scan.reader import Reader, is_a
-from query.scan.source import RowsAhead, Source
+from query.scan.reader import Reader
+from query.scan.source import Describing, RowsAhead, Source, TraceTiming, is_a
 
 # So many of the sources that come next are read at once.
 _AHEAD_MAX: Final = 16
@@ -23,7 +23,7 @@ class Upcoming:
 
     def __init__(self, pieces: Sequence[Piece], columns: Collection[str], *, about_traces: bool) -> None:
         """columns: what the evaluation may read; about_traces: it concerns whole traces"""
-        self._pieces, self._begun, self._window = pieces, 0, 2
+        self._pieces, self._begun, self._window, self._described = pieces, 0, 2, False
         self._columns, self._about_traces = columns, about_traces
         if pieces:
             self._begin(pieces[0].reader)
@@ -35,6 +35,11 @@ class Upcoming:
 
     def evaluated(self, done: int, may_need: Callable[[Piece], bool]) -> None:
         """The first `done` of them were evaluated. may_need: whether the answer may depend on one that follows"""
+        if not self._described:  # one was not enough: what the others have is soon needed of all
+            self._described = True
+            for piece in self._pieces[done + self._window :]:
+                if piece.reader is not None and may_need(piece):
+                    piece.reader.begin_description()
         like = self._pieces[done - 1].reader
         if like is None:
             return
@@ -54,6 +59,8 @@ class Upcoming:
 
 def _middle_ns(piece: Piece) -> int:
     """The middle of the time within which its traces begin."""
+    if piece.reader is not None and (period := piece.reader.trace_period()) is not None:
+        return period.first_ns // 2 + period.latest_ns // 2
     bounds = None if piece.reader is None else piece.reader.bounds("trace_start_ns")
     return piece.latest_ns if bounds is None else bounds[0] // 2 + piece.latest_ns // 2
 
@@ -65,3 +72,12 @@ def with_rows_ahead(sources: Sequence[Source], *, sorts: bool) -> Iterator[Sourc
             if is_a(RowsAhead, type(later)):
                 cast("RowsAhead", later).begin_rows(sorts=sorts)
         yield source
+
+
+def begin_descriptions(sources: Sequence[Source], *, all_of_them: bool) -> None:
+    """Begins to read what sources say of their columns. No: only of those that do not say otherwise when they lie."""
+    for source in sources:
+        if is_a(Describing, type(source)):
+            timed = is_a(TraceTiming, type(source)) and cast("TraceTiming", source).trace_period() is not None
+            if all_of_them or not timed:
+                cast("Describing", source).begin_description()

@@ -22,13 +22,13 @@ _ROWS_TOGETHER: Final = 1 << 16
 class Piece(NamedTuple):
     """Rows that are evaluated together.
 
-    latest_ns: none of their traces begins later; latest_span_ns: none of their spans starts later
+    latest_ns: none of their traces begins later; latest_span_ns: gives when the last of their spans may start
     stitched: they are of several sources; reader: None where they are
     open: gives the rows, and which of them count (None: all); only now it reads what is stitched
     """
 
     latest_ns: int
-    latest_span_ns: int
+    latest_span_ns: Callable[[], int]
     stitched: bool
     open: Callable[[], tuple[Reader, Mask | None]]
     reader: Reader | None = None
@@ -39,8 +39,14 @@ def latest_start_ns(reader: Reader, column: str = "trace_start_ns") -> int:
 
     Where a trace has no span with a time nothing is known: its spans may belong to any time.
     """
+    if column == "trace_start_ns" and (period := reader.trace_period()) is not None:
+        return period.latest_ns
     bounds = reader.bounds(column)
     return UNKNOWN_NS if bounds is None or (column == "trace_start_ns" and bounds[0] <= 0) else bounds[1]
+
+
+def _latest_span_ns(readers: Sequence[Reader]) -> int:
+    return max(latest_start_ns(reader, "start_ns") for reader in readers)
 
 
 def rows_outside(index: TraceIndex, traces: Rows) -> Mask:
@@ -63,7 +69,7 @@ def single_pieces(readers: Sequence[Reader], inside: Sequence[bool], kept: Ids, 
             others = _rows_outside(reader, elsewhere)
             among = others if among is None else among & others
         if among is None or among.any():
-            times = latest_start_ns(reader), latest_start_ns(reader, "start_ns")
+            times = latest_start_ns(reader), partial(latest_start_ns, reader, "start_ns")
             pieces.append(Piece(*times, False, partial(_given, reader, among), reader))
     return pieces
 
@@ -98,13 +104,13 @@ def whole_pieces(
             for reader, (hit, traces) in zip(readers, found, strict=True)
             if wanted[hit].any()
         ]
-        latest_span_ns = max(latest_start_ns(reader, "start_ns") for reader, *_ in some)
+        latest_span_ns = partial(_latest_span_ns, [reader for reader, *_ in some])
         pieces.append(Piece(int(bound[order[first]]), latest_span_ns, True, partial(_stitched, some, columns)))
     for reader, (_, traces), here, latest_ns in zip(readers, found, inside, latest, strict=True):
         if here:
             if len(elsewhere):
                 traces = np.concatenate([traces, find(reader.traces(), elsewhere)[1]])
-            times = latest_ns, latest_start_ns(reader, "start_ns")
+            times = latest_ns, partial(latest_start_ns, reader, "start_ns")
             pieces.append(Piece(*times, False, partial(_rest, reader, traces), reader))
     return pieces
 

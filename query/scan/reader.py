@@ -2,8 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, cast
 
 import numpy as np
@@ -14,18 +12,22 @@ import pyarrow.compute as pc
 from query import memory
 from query.language import ast
 from query.language.fields import field_columns
-from query.scan.arrays import INT64, Mask, Rows, compact, to_numpy
+from query.scan.arrays import Mask, Rows, compact, to_numpy
 from query.scan.source import (
     AheadReading,
     DerivedCache,
+    Describing,
     Estimating,
     Source,
     TraceCounting,
     TraceFiltering,
     TraceRange,
+    TraceTiming,
     Unsorted,
+    is_a,
 )
-from tables.columns.trace_facts import elapsed_ns
+from query.scan.trace_times import TraceTimes
+from tables.columns.trace_facts import TracePeriod, elapsed_ns
 from tables.columns.trace_index import TraceIndex
 from tables.schema import ATTRIBUTE_TYPES
 
@@ -39,23 +41,6 @@ _SOME: Final = 8  # one row in so many is few
 _VALUE_BYTES: Final = 16  # of a source that does not say it
 # Of so many traces a filter, of which each passes with some chance, hardly ever says that the source has none.
 _FILTERED_IDS_MAX: Final = 100
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TraceTimes:
-    """ns since 1970, of shape (2, traces): starts and ends."""
-
-    values: npt.NDArray[np.int64]
-
-    @property
-    def nbytes(self) -> int:
-        return self.values.nbytes
-
-
-@lru_cache(maxsize=64)
-def is_a(protocol: type, source: type) -> bool:
-    """Whether sources of this class do what the protocol says. Python looks at each of its methods every time."""
-    return issubclass(source, protocol)
 
 
 def _name_of(rows: Rows) -> str:
@@ -78,7 +63,7 @@ class Reader:
         self._read_once = source.read if self.derived_cache is None else self.derived_cache.read_once
         self._unsorted = cast("Unsorted", source) if is_a(Unsorted, type(source)) else None
         self._rows = None if self._unsorted is not None else source.rows
-        self.bytes_read = 0
+        self.bytes_read, self.was_cold = 0, False  # whether a column had to be decoded
         self.read_columns: dict[str, None] = {}
         self._present: frozenset[str] | None = None
         self._timed: bool | None = None
@@ -233,6 +218,7 @@ class Reader:
         what = f"column {column[:100]} of {self.rows} spans"
         ready = None if self._estimating is None else self._estimating.ready_bytes(column)
         size = self.decoded_bytes([column]) if ready is None else ready
+        self.was_cold |= ready is None
         self.hold(size, what)
         array = self.source.read([column])[column]
         self.read_columns[column] = None
@@ -268,11 +254,7 @@ class Reader:
         def make() -> TraceTimes:
             first = self.traces().offsets[:-1]
             columns = self._at(_TIMES, first, self._read_once)
-            start = to_numpy(columns["trace_start_ns"])
-            times = np.stack([start, start + to_numpy(columns["trace_duration_ns"])])
-            if len(start) and start.min() <= 0:
-                times[:, start <= 0] = [[INT64.max], [INT64.min]]
-            return TraceTimes(times)
+            return TraceTimes.of(*(to_numpy(columns[name]) for name in _TIMES))
 
         if self.derived_cache is not None:
             kept: TraceTimes = self.derived_cache.keep(_TIMES_NAME, make)
@@ -294,10 +276,26 @@ class Reader:
         """Whether the trace ids were read."""
         return self._traces is not None
 
+    def trace_period(self) -> TracePeriod | None:
+        """When the traces lie, where that is known without reading anything and each of them has a time."""
+        if not is_a(TraceTiming, type(self.source)):
+            return None
+        return cast("TraceTiming", self.source).trace_period()
+
+    def begin_description(self) -> None:
+        """Begins to read what `stored` and `bounds` need."""
+        if is_a(Describing, type(self.source)):
+            cast("Describing", self.source).begin_description()
+
     def begin_evaluation(self, columns: Collection[str], *, about_traces: bool) -> None:
         """Begins to read those of some columns that are here, and if there is one, what matching rows need besides."""
-        if self._ahead is not None and (wanted := {column for column in columns if self.stored(column)}):
-            self.begin(wanted.union(_TIMES if about_traces else ()), traces=about_traces)
+        if self._ahead is None:
+            return
+        if not columns:
+            self.begin_description()
+            return
+        traces = about_traces and self._traces is None
+        self._ahead.read_ahead({*columns, *(_TIMES if about_traces else ())}, traces=traces, if_any=columns)
 
     def trace_count(self) -> int:
         """How many traces there are."""

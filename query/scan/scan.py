@@ -15,7 +15,7 @@ import pyarrow as pa
 from query import memory
 from query.errors import QueryCancelled
 from query.results import Inspected
-from query.scan.ahead import Upcoming, with_rows_ahead
+from query.scan.ahead import Upcoming, begin_descriptions, with_rows_ahead
 from query.scan.arrays import Ids, Mask
 from query.scan.pieces import NO_IDS, Piece, single_pieces, whole_pieces
 from query.scan.profile import Profile
@@ -39,7 +39,7 @@ def newest_traces_first(piece: Piece) -> int:
 
 def newest_spans_first(piece: Piece) -> int:
     """By the latest start of a span: so the latest samples of a series are known first."""
-    return -piece.latest_span_ns
+    return -piece.latest_span_ns()
 
 
 def stitched_first(piece: Piece) -> int:
@@ -58,6 +58,7 @@ class ScanPlan:
     evaluates: the fold looks at every row, which takes memory
     counts_traces: how many traces the sources have is part of the answer's statistics
     sorts: the fold needs the rows of each source in order; no: perhaps not of all
+    ends_early: perhaps it needs few of the sources
     """
 
     window: Window
@@ -67,6 +68,7 @@ class ScanPlan:
     evaluates: bool = True
     counts_traces: bool = True
     sorts: bool = True
+    ends_early: bool = False
 
     @property
     def leaves_out(self) -> Ids:
@@ -101,6 +103,7 @@ class Scan:
     ) -> None:
         self.plan, self.profile = plan, profile
         self.readers = []
+        begin_descriptions(sources, all_of_them=not plan.ends_early)
         for source in with_rows_ahead(sources, sorts=plan.sorts):
             reader = Reader(source)
             if reader.rows_max:

@@ -1,11 +1,19 @@
 """What the evaluator reads from: rows of spans, wherever they rest."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 from tables.columns.overflow import SparseColumns
+from tables.columns.trace_facts import TracePeriod
 from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Int64s, UInt64s
+
+
+@lru_cache(maxsize=64)
+def is_a(protocol: type, source: type) -> bool:
+    """Whether sources of this class do what the protocol says. Python looks at each of its methods every time."""
+    return issubclass(source, protocol)
 
 
 class Source(Protocol):
@@ -62,6 +70,24 @@ class TraceRange(Protocol):
 
 
 @runtime_checkable
+class TraceTiming(Protocol):
+    """What a source may do besides: say when its traces lie, for less than `bounds` takes."""
+
+    def trace_period(self) -> TracePeriod | None:
+        """None: not known, or one of the traces has no time. Nothing is read."""
+        ...
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """What a source may do besides: begin to get in the background what `columns` and `bounds` need."""
+
+    def begin_description(self) -> None:
+        """Begins, where that waits for something. Errors come where something is asked for."""
+        ...
+
+
+@runtime_checkable
 class TraceFiltering(Protocol):
     """What a source may do besides: tell of some traces that it does not have them, for less than `traces` takes."""
 
@@ -78,9 +104,9 @@ class TraceFiltering(Protocol):
 class AheadReading(Protocol):
     """What a source may do besides: begin to read in the background what a query will ask it for."""
 
-    def read_ahead(self, columns: Collection[str], *, traces: bool) -> None:
+    def read_ahead(self, columns: Collection[str], *, traces: bool, if_any: Collection[str] = ()) -> None:
         """Begins to read those of the columns that it has, whole; and, with `traces`, what that needs. Errors come
-        where something is asked for.
+        where something is asked for. if_any: nothing, unless it has one of these; (): in any case
         """
         ...
 

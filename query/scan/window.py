@@ -29,6 +29,11 @@ class TraceWindow:
 
     def may_hold(self, reader: Reader) -> bool:
         """Whether a trace of the source, as far as the source knows it, may overlap the window."""
+        if self.start_ns is None and self.end_ns is None:
+            return True
+        if (period := reader.trace_period()) is not None:
+            begun = self.end_ns is None or period.first_ns < self.end_ns
+            return begun and (self.start_ns is None or period.end_ns >= self.start_ns)
         starts, durations = reader.bounds("trace_start_ns"), reader.bounds("trace_duration_ns")
         if starts is not None and self.end_ns is not None and starts[0] >= self.end_ns:
             return False

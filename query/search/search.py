@@ -33,10 +33,12 @@ from query.search.top_traces import (
     settles,
     top_traces,
 )
-from query.search.trace_columns import TraceColumns, trace_columns
+from query.search.trace_columns import TraceColumns, begin_description, trace_columns
 from query.search.trace_pieces import concat_pieces, pieces_of, put_together
 from tables.columns.sorted_sets import unique
 
+# Of so many sources columns of the answer are read while filters are.
+_DESCRIBED_AHEAD: Final = 4
 # More than any trace has.
 _ALL_SPANS: Final = 2**31
 # Of the rows of shared traces: what answers say of every trace and span.
@@ -85,7 +87,10 @@ def search_partial(
         plan = compile_query(request.query)
     page_start(request)  # refuses a bad cursor
     window = TraceWindow(request.start_ns, request.end_ns)
-    scan_plan = ScanPlan(window, plan.columns, plan.whole_traces, elsewhere, sorts=not plan.by_spans)
+    ends_early = settles(request) and not plan.whole_traces
+    scan_plan = ScanPlan(
+        window, plan.columns, plan.whole_traces, elsewhere, sorts=not plan.by_spans, ends_early=ends_early
+    )
     scan = Scan(sources, scan_plan, cancelled, observer.profile)
     fold = _Search(plan, request, scan, observer)
     scan.run(fold, newest_traces_first)
@@ -145,6 +150,7 @@ class _Search:
     described: the first traces of the answer, as far as nothing can change them
     least_ns: traces that begin before do not get into the answer any more; None: not known
     nearly_ns: the same, as far as the sources with matches know: a trace may have begun earlier in another one
+    begun: of so many sources columns of the answer are being read
     """
 
     plan: Plan
@@ -157,6 +163,7 @@ class _Search:
     least_ns: int | None = None
     nearly_ns: int | None = None
     filters_begun: bool = False
+    begun: int = 0
 
     def add_piece(self, reader: Reader, among: Mask | None) -> bool:
         self.done += 1
@@ -166,12 +173,20 @@ class _Search:
             return False
         memory.reserve(found.nbytes, "matching spans")
         self.hits.append(found)
-        if not self.filters_begun and settles(self.request) and self._are_enough():
-            # Soon it matters where else these traces have spans.
+        if settles(self.request) and self._are_enough():
+            self._begin_answer(found)
+        return True
+
+    def _begin_answer(self, found: Hits) -> None:
+        """Soon it matters where else these traces have spans, and what the answer says of them."""
+        for hit in [found] if self.filters_begun else self.hits:
+            if self.begun < _DESCRIBED_AHEAD:
+                self.begun += 1
+                begin_description(hit, self.plan.projections)
+        if not self.filters_begun:
             self.filters_begun = True
             for other in self.scan.readers:
                 other.begin_filter()
-        return True
 
     def _evaluated(self, reader: Reader) -> State | None:
         """None: nothing matches. If that can be seen before the rows are sorted, they are not."""

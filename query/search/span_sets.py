@@ -145,7 +145,7 @@ def span_set_columns(
         owners.append(owner)
         sets.append(of)
         wanted.append((hit, rows))
-        hit.reader.begin_few_rows(_columns(projections), rows)
+        hit.reader.begin_few_rows(span_columns(projections), rows)
     pieces = []
     for hit, rows in wanted:
         pieces.append(_read_columns(hit, rows, projections))
@@ -188,13 +188,14 @@ def _runs(ordered: Rows) -> tuple[Rows, Rows]:
     return first, np.diff(np.r_[first, len(ordered)])
 
 
-def _columns(projections: Sequence[Projection]) -> list[str]:
+def span_columns(projections: Sequence[Projection]) -> list[str]:
+    """What is read of the spans that are shown."""
     return ["start_ns", "span_id", "duration_ns", *(column for item in projections for column in item.columns)]
 
 
 def _read_columns(hit: Hits, rows: Rows, projections: Sequence[Projection]) -> dict[str, Any]:
     """What answers say of some rows: their ids and times, and the fields that the query names."""
-    columns = hit.reader.read_few_rows(_columns(projections), rows)
+    columns = hit.reader.read_few_rows(span_columns(projections), rows)
     if any(item.field == ast.Intrinsic(CHILD_COUNT) for item in projections):
         columns = columns | {CHILD_COUNT: pa.array(child_counts(hit.reader)[rows])}
     return {name: compact(column) for name, column in columns.items()}

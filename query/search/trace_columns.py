@@ -15,9 +15,16 @@ from query.scan.arrays import Rows, fixed_bytes, raw_all, spread, to_numpy
 from query.scan.reader import Reader
 from query.scan.stitch import StitchedSource
 from query.scan.trace_lookup import TraceLookup
-from query.search.span_sets import SetAttribute, SpanSetColumns, span_set_columns
+from query.search.span_sets import SetAttribute, SpanSetColumns, span_columns, span_set_columns
 from query.search.top_traces import Hits, TopTraces
-from query.search.trace_summaries import Texts, TraceSummaries, begin_summaries, number_stats, trace_summaries
+from query.search.trace_summaries import (
+    SUMMARY_COLUMNS,
+    Texts,
+    TraceSummaries,
+    begin_summaries,
+    number_stats,
+    trace_summaries,
+)
 from tables.columns.arrays import one_array
 
 _TRACE_BYTES: Final = 300
@@ -51,6 +58,12 @@ class TraceColumns:
             strict=True,
         )
         return [TraceMatch(*values) for values in columns]
+
+
+def begin_description(hits: Hits, projections: Sequence[Projection]) -> None:
+    """Begins to read what `trace_columns` needs of a source whose columns were not here."""
+    if hits.reader.was_cold:
+        hits.reader.begin({*SUMMARY_COLUMNS, *span_columns(projections)})
 
 
 def trace_columns(

@@ -23,7 +23,7 @@ _STATUS_ERROR: Final = STATUS["error"]
 _KEPT_NAME: Final = "trace summaries"
 # For one trace in so many not all are summarised: that takes several times as long as to decode the columns.
 _FEW_SHARE: Final = 8
-_COLUMNS: Final = ("root_name", "root_service", "status_code", SERVICE_NAME)
+SUMMARY_COLUMNS: Final = ("root_name", "root_service", "status_code", SERVICE_NAME)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,9 +203,9 @@ def number_stats(spans: Rows, errors: Rows) -> tuple[Rows, list[ServiceStats]]:
 def begin_summaries(reader: Reader, traces: Rows) -> None:
     """Begins to read what the summaries of some traces of a source need."""
     if _are_few(reader, traces):
-        reader.begin_few_rows(_COLUMNS, rows_of(reader.traces(), traces)[0])
+        reader.begin_few_rows(SUMMARY_COLUMNS, rows_of(reader.traces(), traces)[0])
     else:
-        reader.begin_kept(_KEPT_NAME, _COLUMNS)
+        reader.begin_kept(_KEPT_NAME, SUMMARY_COLUMNS)
 
 
 def _are_few(reader: Reader, traces: Rows) -> bool:
@@ -219,11 +219,11 @@ def _source_summaries(reader: Reader, traces: Rows) -> tuple[SourceSummaries, Ro
     """What the source knows of some of its traces, and the number of each of them in it."""
     index, cache = reader.traces(), reader.derived_cache
     if cache is not None and not _are_few(reader, traces):
-        made = cache.keep(_KEPT_NAME, lambda: _summarise(reader.read_whole(_COLUMNS), index.offsets))
+        made = cache.keep(_KEPT_NAME, lambda: _summarise(reader.read_whole(SUMMARY_COLUMNS), index.offsets))
         return made, traces
     rows, owner = rows_of(index, traces)
     offsets = np.searchsorted(owner, np.arange(len(traces) + 1))
-    return _summarise(reader.read_few_rows(_COLUMNS, rows), offsets), np.arange(len(traces))
+    return _summarise(reader.read_few_rows(SUMMARY_COLUMNS, rows), offsets), np.arange(len(traces))
 
 
 def _summarise(columns: dict[str, Any], offsets: Rows) -> SourceSummaries:

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow.compute as pc
 
 from query import memory
-from query.engine.distinct import entry_keys, field_values
+from query.engine.distinct import CHILD_COUNT, entry_keys, field_values
 from query.language import ast
-from query.language.fields import entry_column
+from query.language.fields import entry_column, field_columns
 from query.scan.reader import Reader
 from query.scan.source import KeyListing, Source
+from tables.columns.whole_traces import FACT_COLUMNS
 from tables.schema import parse_attribute_column
 from tables.storage.byte_cache import ByteCache
 from tables.turns import as_list
@@ -75,10 +76,22 @@ class TagCache:
         if values is None:
             if not self._may_have(reader, field):
                 return []
-            values = [FieldValues(type_, array, array.nbytes) for type_, array in field_values(reader, field, None)]
+            values = self._found(reader, field)
             size_bytes = _ENTRY_BYTES + sum(each.size_bytes for each in values)
             if size_bytes <= _VALUES_BYTES_MAX:
                 self._cache.put(key, values, size_bytes)
+        return values
+
+    @staticmethod
+    def _found(reader: Reader, field: ast.Field) -> list[FieldValues]:
+        """By rows in any order, but for what only whole traces tell."""
+        unsorted = None
+        if field != CHILD_COUNT and not any(column in FACT_COLUMNS for column, _ in field_columns(field)):
+            unsorted = reader.before_sorting()
+        found = field_values(reader if unsorted is None else unsorted, field, None)
+        values = [FieldValues(type_, array, array.nbytes) for type_, array in found]
+        if unsorted is not None:
+            reader.done_before_sorting(unsorted)
         return values
 
     def _may_have(self, reader: Reader, field: ast.Field) -> bool:

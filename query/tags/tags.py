@@ -249,7 +249,7 @@ def _scan_plan(
     """In: columns: what is read of matching rows besides those of the query"""
     window = SpanWindow(request.start_ns, request.end_ns)
     if compiled is None:
-        return ScanPlan(window, evaluates=False, counts_traces=False)
+        return ScanPlan(window, evaluates=False, counts_traces=False, sorts=False)
     return ScanPlan(window, compiled.columns.union(columns), compiled.whole_traces, elsewhere, counts_traces=False)
 
 

@@ -14,11 +14,12 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
+from tables.blocks.block_file import BlockFile
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.errors import StorageError
 from tables.parquet.directory import DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES
 from tables.parquet.group import GroupSource
-from tables.parquet.read import ColumnCache, ParquetSource
+from tables.parquet.read import ColumnCache
 from tables.parquet.small_files import LoadedFile, SmallFile, load
 from tables.storage.at_once import at_once
 from tables.storage.byte_cache import ByteCache
@@ -65,9 +66,7 @@ class FileGroups:
         self._views: OrderedDict[tuple[str, ...], tuple[list[BlockMeta], list[GroupSource]]] = OrderedDict()
         self._pool = ThreadPoolExecutor(threads, "small-files") if threads > 1 else None
 
-    def sources(
-        self, metas: Sequence[BlockMeta], open_large: Callable[[BlockMeta], Iterable[ParquetSource]]
-    ) -> list[Any]:
+    def sources(self, metas: Sequence[BlockMeta], open_large: Callable[[BlockMeta], Iterable[BlockFile]]) -> list[Any]:
         """Sources for all files of some blocks of one tenant. open_large: gives those of a block that is not small"""
         view = tuple(meta.block_id for meta in metas)
         with self._lock:
@@ -85,13 +84,15 @@ class FileGroups:
         large, groups = found
         files = [source for meta in large for source in open_large(meta)]
         if self._pool is not None:
-            self._describe(self._pool, [source for source in files if not source.is_described])
+            # Of those of which the catalogue knows the times a query may need few: it describes them itself.
+            unknown = [source for source in files if source.period is None and not source.is_described]
+            self._describe(self._pool, unknown)
         return [*files, *groups]
 
     @staticmethod
-    def _describe(pool: ThreadPoolExecutor, files: Sequence[ParquetSource]) -> None:
-        """Reads what large files say of their columns, of many files at once: each query needs it of all. What cannot
-        be read now is an error where a query needs it.
+    def _describe(pool: ThreadPoolExecutor, files: Sequence[BlockFile]) -> None:
+        """Reads what large files say of their columns, of many files at once. What cannot be read now is an error where
+        a query needs it.
         """
         if len(files) > 1:
             at_once(pool, [partial(walled, partial(_described, source)) for source in files])
@@ -132,7 +133,7 @@ class FileGroups:
         return loaded
 
 
-def _described(source: ParquetSource) -> None:
+def _described(source: BlockFile) -> None:
     with suppress(StorageError):
         source.describe()
 

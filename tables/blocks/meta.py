@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from tables.columns.trace_facts import TracePeriod
 from tables.errors import NEWER, DamagedError
 from tables.storage.checksum import Tail, has_checksum, with_checksum
 from tables.units import NS_PER_MS
@@ -31,6 +32,8 @@ class FileMeta(BaseModel):
     trace_id_min, trace_id_max: least and greatest trace id, 32 hex digits each; "": unknown
     bloom_bytes: size of the file's filter in the block's object `bloom` (`tables.blocks.bloom`); 0: it is not there
     bloom_inline: a small filter itself, base64; "": none. bloom_crc32: of either one
+    trace_start_max_ns: when the last of its traces begins, if each has a time and lies within start_min_ns and
+        end_max_ns; 0: one does not, or it is unknown
     """
 
     model_config = _FROZEN
@@ -48,6 +51,14 @@ class FileMeta(BaseModel):
     bloom_bytes: Int64 = 0
     bloom_crc32: Int64 = 0
     bloom_inline: str = ""
+    trace_start_max_ns: Int64 = 0
+
+    @property
+    def trace_period(self) -> TracePeriod | None:
+        """When its traces lie; None: unknown, so that only the file says it."""
+        if not self.trace_start_max_ns:
+            return None
+        return TracePeriod(self.start_min_ns, self.trace_start_max_ns, self.end_max_ns)
 
     @property
     def trace_ids(self) -> tuple[bytes, bytes] | None:

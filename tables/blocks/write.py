@@ -3,17 +3,20 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tables.blocks.bloom import NO_IDS, BloomWriter, Ids, bloom_path
 from tables.blocks.meta import BlockMeta, FileMeta, block_id
-from tables.columns.arrays import one_array
+from tables.columns.arrays import numbers, one_array
 from tables.columns.trace_index import trace_index
 from tables.storage.checksum import tail_of
 from tables.storage.object_store import ObjectStore
+
+_TRACE_ID: Final = "trace_id"
+_TRACE_TIMES: Final = ("trace_start_ns", "trace_duration_ns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +79,28 @@ class BlockWriter:
         data = segment.data
         tail, crc32 = tail_of(data), zlib.crc32(data)
         mark = f"-{crc32:08x}" if segment.merged else ""
-        filters = self._bloom.add(trace_ids_of(data) if ids is None else ids)
+        times_ns = segment.start_min_ns, segment.end_max_ns
+        found, latest_ns = _traces_of(data, times_ns, ids)
+        filters = self._bloom.add(found)
         file = FileMeta(
             name=f"data-{len(self.files) if number is None else number:04d}{mark}.parquet",
             size_bytes=len(memoryview(data)),
             spans=segment.spans,
-            start_min_ns=segment.start_min_ns,
-            end_max_ns=segment.end_max_ns,
+            start_min_ns=times_ns[0],
+            end_max_ns=times_ns[1],
             tail_bytes=tail.size_bytes,
             tail_crc32=tail.crc32,
             crc32=crc32,
+            trace_start_max_ns=latest_ns,
             **filters._asdict(),
         )
         self._put(file, data)
 
     def copy(self, file: FileMeta, data: Any) -> None:
         """Writes a file of another block as it is, under its name."""
-        self._put(file.model_copy(update=self._bloom.add(trace_ids_of(data))._asdict()), data)
+        found, latest_ns = _traces_of(data, (file.start_min_ns, file.end_max_ns))
+        filters = self._bloom.add(found)
+        self._put(file.model_copy(update={**filters._asdict(), "trace_start_max_ns": latest_ns}), data)
 
     def _put(self, file: FileMeta, data: Any) -> None:
         self._store.put(self._draft.path_of(file), data)
@@ -158,9 +166,37 @@ def trace_ids_of(data: Any) -> Ids:
 
     None of a file that Arrow cannot read: it gets no filter, and whoever reads it learns of the damage.
     """
+    return _ids(_columns_of(data, [_TRACE_ID]))
+
+
+def latest_trace_ns(data: Any, times_ns: tuple[int, int]) -> int:
+    """`FileMeta.trace_start_max_ns` of a file. In: its Parquet bytes; its start_min_ns and end_max_ns"""
+    return _latest_ns(_columns_of(data, _TRACE_TIMES), times_ns)
+
+
+def _traces_of(data: Any, times_ns: tuple[int, int], ids: Ids | None = None) -> tuple[Ids, int]:
+    """What the two functions above say. ids: if they are known"""
+    columns = _columns_of(data, _TRACE_TIMES if ids is not None else (_TRACE_ID, *_TRACE_TIMES))
+    return _ids(columns) if ids is None else ids, _latest_ns(columns, times_ns)
+
+
+def _ids(columns: dict[str, Any]) -> Ids:
+    ids = columns.get(_TRACE_ID)
+    return trace_index(ids).ids if ids is not None and len(ids) else NO_IDS
+
+
+def _latest_ns(columns: dict[str, Any], times_ns: tuple[int, int]) -> int:
+    if not all(name in columns and len(columns[name]) for name in _TRACE_TIMES):
+        return 0
+    starts, durations = (numbers(columns[name]) for name in _TRACE_TIMES)
+    within = times_ns[0] <= starts.min() and (starts + durations).max() <= times_ns[1]
+    return int(starts.max()) if within and starts.min() > 0 else 0
+
+
+def _columns_of(data: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Those of some columns that a file has; none if Arrow cannot read it."""
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
-        ids = one_array(file.read(["trace_id"], use_threads=False)["trace_id"])
+        table = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(list(names), use_threads=False)
     except (pa.ArrowException, OSError):
-        return NO_IDS
-    return trace_index(ids).ids if len(ids) else NO_IDS
+        return {}
+    return {name: one_array(table[name]) for name in table.column_names}

@@ -383,6 +383,7 @@ class BlockList:
 
         source = BlockFile(known_as.get(path, path), open_file, cache, file.spans, path, tail)
         source.known_trace_count, source.trace_id_range = file.traces, file.trace_ids
+        source.period = file.trace_period
         return source
 
     def _read_file(self, path: str, size_bytes: int) -> Any:

@@ -318,5 +318,8 @@ class _Tenant:
 
 
 def _facts(meta: BlockMeta) -> BlockMeta:
-    """What the object and whatever names the block must agree about: not which redactions found nothing in it."""
-    return meta.model_copy(update={"redactions": []})
+    """What the object and whatever names the block must agree about: not which redactions found nothing in it, and not
+    what an earlier version leaves out when it writes an index.
+    """
+    files = [file.model_copy(update={"trace_start_max_ns": 0}) for file in meta.files]
+    return meta.model_copy(update={"redactions": [], "files": files})

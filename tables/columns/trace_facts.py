@@ -6,7 +6,7 @@ anything. Such spans stay as they were sent, and do not count for the start and 
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,16 @@ class TraceFacts:
     start_ns: Int64s
     duration_ns: Int64s
     root: Int64s
+
+
+class TracePeriod(NamedTuple):
+    """When some traces, of which each has a time, lie, ns since 1970: none begins before first_ns or after latest_ns,
+    none ends after end_ns.
+    """
+
+    first_ns: int
+    latest_ns: int
+    end_ns: int
 
 
 def trace_facts(  # noqa: PLR0913 (one array per column)

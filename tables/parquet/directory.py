@@ -77,12 +77,13 @@ class Directory:
 
     schema_version: of `tables.schema`, 1: or earlier
     numbers: by name; hidden: the columns in the overflow; bounds: of the columns of BOUNDED that the file has
-    integer_bounds: of other columns of integers; None: not known
+    knows_integers: whether it has bounds of other columns of integers, too
     checked: the checksum of the pages was right, so that they need no checks of their own
     """
 
     __slots__ = (
         "_first_leaves",
+        "_integers",
         "_ints",
         "_kinds",
         "_sizes",
@@ -90,7 +91,7 @@ class Directory:
         "bounds",
         "checked",
         "hidden",
-        "integer_bounds",
+        "knows_integers",
         "numbers",
         "rows",
         "schema_version",
@@ -106,10 +107,9 @@ class Directory:
         self.numbers = _column_numbers(tuple(said["columns"]))
         self.hidden: Sequence[str] = said["hidden"]
         self.bounds: Mapping[str, Bounds] = said["bounds"]
-        self.integer_bounds: Mapping[str, Bounds] | None = None
-        if (integers := said.get("integers")) is not None:
-            names = said["columns"]
-            self.integer_bounds = {names[number]: (low, high) for number, low, high in integers}
+        integers = said.get("integers")
+        self.knows_integers = integers is not None
+        self._integers: Sequence[tuple[int, int, int]] = integers or ()
         self._kinds = _kinds_of(said["kinds"])
         self._ints = ints
         self.checked = checked
@@ -128,7 +128,9 @@ class Directory:
         found = self.bounds.get(column)
         if found is not None:
             return found[0], found[1]
-        return None if self.integer_bounds is None else self.integer_bounds.get(column)
+        number = self.numbers.get(column)
+        # Seldom asked, and thousands of directories are read for a query: so there is no dictionary of them.
+        return next(((low, high) for one, low, high in self._integers if one == number), None)
 
     def first_leaf(self, column: str) -> int:
         """The number of a column's first leaf."""
@@ -146,6 +148,14 @@ class Directory:
             leaf_head(storing, path),
             storing.codec,
         )
+
+    def flat(self, column: str) -> tuple[int, int, int, Storing]:
+        """The place of a column of one leaf: its start, the bytes of its pages and of those its dictionary."""
+        ints = self._ints
+        number = ints[self._first_leaves + self.numbers[column]]
+        size, dictionary, _, kind = ints[4 * number : 4 * number + 4]
+        starts = self._starts or self._leaf_starts()
+        return starts[number], size, dictionary, self._kinds[kind]
 
     def chunks(self, column: str) -> list[tuple[int, int]]:
         """(start, length) of the bytes of each leaf of a column, as of `tables.parquet.open_file.column_chunks`."""

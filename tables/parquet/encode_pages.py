@@ -251,9 +251,9 @@ def data_page(values: int, encoding: int) -> bytes:
     return thrift.field(1, thrift.STRUCT, inner + thrift.STOP) + thrift.STOP
 
 
-def dictionary_page(body: bytes, count: int) -> bytes:
-    """A whole dictionary page, not compressed. In: its values in the encoding PLAIN, how many"""
-    return b"".join(_page(body, body, DICTIONARY_PAGE, _dictionary_page(count)))
+def dictionary_page(body: bytes, count: int, packed: bytes | None = None) -> bytes:
+    """A whole dictionary page. In: its values in the encoding PLAIN, how many; the same compressed; None: not so"""
+    return b"".join(_page(body, body if packed is None else packed, DICTIONARY_PAGE, _dictionary_page(count)))
 
 
 def _dictionary_page(values: int) -> bytes:

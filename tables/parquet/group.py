@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tables.columns import overflow
-from tables.columns.arrays import list_values
+from tables.columns.arrays import list_values, plain
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.repeated import (
     FIRST_COLUMNS,
@@ -25,6 +25,7 @@ from tables.parquet.directory import Bounds
 from tables.parquet.group_columns import column_of, facts_of, replaced, sortable
 from tables.parquet.group_facts import GroupFacts, group_facts
 from tables.parquet.group_rows import GroupRows, Ties, group_rows
+from tables.parquet.joint_facts import NEEDS, Parts, joint_fact
 from tables.parquet.kept_digests import DIGESTS, kept_digests
 from tables.parquet.read import ColumnCache, ColumnKey
 from tables.parquet.small_files import LoadedFile, SmallFile, decode, digests_of_rows, read_rows
@@ -34,6 +35,7 @@ from tables.storage.read_ahead import Range, Reserve, current_read_ahead
 # Cache entries of a group that are not columns; no column has such a name.
 _ROWS: Final = "\0rows"
 _SHARED: Final = "\0shared"
+_OWN: Final = "\0own "
 _KEPT: Final = "\0kept "
 # What the facts of a trace are made of, in an order in which rows are sorted.
 # Rows of many columns, of few of the files: read file by file. For fewer columns the next query will ask again.
@@ -65,6 +67,7 @@ class GroupSource:
         self._load_files, self.cache = load_files, cache
         self._facts_known: GroupFacts | None = None
         self._sizes: dict[str, int] = {}
+        self._bounds: dict[str, Bounds | None] = {}
 
     # ---- without decoding
 
@@ -103,7 +106,12 @@ class GroupSource:
 
     def bounds(self, column: str) -> Bounds | None:
         """No value of the column is less or greater; None where not known."""
-        return self._facts().bounds.get(column)
+        facts = self._facts()
+        if column in facts.bounds:
+            return facts.bounds[column]
+        if column not in self._bounds:
+            self._bounds[column] = facts.bounds_of(column, [file.directory for file in self.load()])
+        return self._bounds[column]
 
     def sparse_columns(self) -> frozenset[str]:
         """Names of the columns that only the overflow holds."""
@@ -218,7 +226,25 @@ class GroupSource:
         array, rows = self._in_order(column), self._rows().shared_rows(0, self.rows)
         if not len(rows):
             return array
-        return replaced(array, rows, self._shared_facts(rows)[column])
+        made = None
+        if column in NEEDS:
+            own = {column: self._own(column, rows, array), **{name: self._own(name, rows) for name in NEEDS[column]}}
+            made = joint_fact(column, self._shared_parts(rows), own)
+        return replaced(array, rows, self._shared_facts(rows)[column] if made is None else made)
+
+    def _own(self, column: str, rows: Int64s, array: Any = None) -> Any:
+        """What the files say in the rows of shared traces, plain: kept, since two facts need it. array: the column"""
+        key = ColumnKey(self.key, _OWN + column)
+        found = self.cache.get(key)
+        if found is None:
+            found = plain((self._in_order(column) if array is None else array).take(pa.array(rows)))
+            self.cache.put(key, found, max(int(found.nbytes), 64))
+        return found
+
+    def _shared_parts(self, rows: Int64s) -> Parts:
+        known = self._rows()
+        lengths = np.diff(known.index.offsets)[known.shared]
+        return Parts(np.r_[0, np.cumsum(lengths)], self._of_files(known.order[rows])[0])
 
     def _shared_facts(self, rows: Int64s) -> Mapping[str, Any]:
         """The facts of all traces that several files have. In: their rows"""

@@ -56,12 +56,17 @@ def column_type(column: str) -> Any | None:
 
 @lru_cache(maxsize=_DISTINCT_MAX)
 def layout(column: str) -> ColumnLayout | None:
-    """How Arrow writes the column; None: it is none of the span table. Found out by writing one row."""
+    """How Arrow writes the column; None: it is none of the span table."""
     type_ = column_type(column)
-    if type_ is None:
-        return None
+    return None if type_ is None else layout_of(pa.field(column, type_))
+
+
+@lru_cache(maxsize=_DISTINCT_MAX)
+def layout_of(field: pa.Field) -> ColumnLayout:
+    """How Arrow writes a column. Found out by writing no row."""
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({column: pa.nulls(1, type_)}), sink, store_schema=False, write_statistics=False)
+    table = pa.schema([field]).empty_table()
+    pq.write_table(table, sink, store_schema=False, write_statistics=False)
     data = sink.getvalue()
     footer = parse_footer(data.to_pybytes(), footer_start(memoryview(data).cast("B")))
     ((_, elements, count, _),) = footer.columns

@@ -129,7 +129,7 @@ class ParquetSource:
 
     def _integer_bounds(self, column: str) -> tuple[int, int] | None:
         directory = None if self.is_open() else self._end.directory(self.rows)
-        known = directory if directory is not None and directory.integer_bounds is not None else self._opened()
+        known = directory if directory is not None and directory.knows_integers else self._opened()
         return known.bounds_of(column)
 
     def traces(self) -> TraceIndex:

@@ -87,7 +87,7 @@ def trace_index_of_pages(chunk: memoryview, place: LeafPlace, rows: int) -> Trac
     except _DAMAGE:
         return None
     runs = [found for count, body in pages if (found := _runs(body, count)) is not None]
-    if header.type != DICTIONARY_PAGE or header.inner[0] != len(ids) or not runs or len(runs) < len(pages):
+    if header.type != DICTIONARY_PAGE or list(header.inner[:1]) != [len(ids)] or not runs or len(runs) < len(pages):
         return None
     codes, lengths = (np.concatenate(column) for column in zip(*runs, strict=True))
     if int(lengths.sum()) != rows or int(codes.max()) >= len(ids):

@@ -5,7 +5,7 @@ come waits here until the query takes it; what the query does not need after all
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -35,9 +35,12 @@ class AheadBytes(SharedBytes):
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """What is being read of one object. parts: what has come and nobody has taken yet; reserved: their bytes"""
+    """What is being read of one object. names: of it, as the caller has them; parts: what has come and nobody has taken
+    yet; reserved: their bytes
+    """
 
     fetch: Fetch
+    names: frozenset[str] = frozenset()
     future: "Future[Any] | None" = None
     parts: dict[Range, Any] | None = None
     reserved: int = 0
@@ -53,11 +56,11 @@ class ReadAhead:
         self._lock = threading.Lock()
         self._jobs: dict[str, list[_Job]] = {}
 
-    def begin(self, path: str, fetch: Fetch) -> None:
+    def begin(self, path: str, fetch: Fetch, names: Collection[str] = ()) -> None:
         """Begins to read parts of an object on another thread, in a copy of this context: requests count for whoever
-        they are made for.
+        they are made for. names: what `names` gives
         """
-        job = _Job(fetch)
+        job = _Job(fetch, frozenset(names))
         job.future = self._pool.submit(copy_context().run, partial(walled, self._run, job))
         with self._lock:
             self._jobs.setdefault(path, []).append(job)
@@ -66,6 +69,10 @@ class ReadAhead:
         """Whether something of the object is being read, or has come and was not taken."""
         with self._lock:
             return path in self._jobs
+
+    def names(self, path: str) -> frozenset[str]:
+        """Names of what is being read of the object, or has come and was not all taken."""
+        return frozenset().union(*(job.names for job in self._jobs_of(path)))
 
     def take(self, path: str, ranges: Sequence[Range]) -> dict[Range, Any]:
         """Those of the parts that were read ahead. Waits for reads of the object that are under way; what waits for a

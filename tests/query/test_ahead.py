@@ -16,9 +16,16 @@ class Noted:
     bounds_ns: tuple[int, int] | None
     begun: list[str] = field(default_factory=list)
     read_columns: dict[str, None] = field(default_factory=dict)
+    described: bool = False
 
     def bounds(self, _: str) -> tuple[int, int] | None:
         return self.bounds_ns
+
+    def trace_period(self) -> None:
+        return None
+
+    def begin_description(self) -> None:
+        self.described = True
 
     def begin_evaluation(self, columns: Any, *, about_traces: bool) -> None:
         self.begun.append(",".join(sorted(columns)))
@@ -30,7 +37,7 @@ class Noted:
 def pieces_of(latest: list[int], bounds_ns: tuple[int, int] | None = None) -> tuple[list[Piece], list[Noted]]:
     readers = [Noted(bounds_ns) for _ in latest]
     pieces = [
-        Piece(at, at, False, lambda: (cast("Any", None), None), cast("Any", one))
+        Piece(at, lambda: 0, False, lambda: (cast("Any", None), None), cast("Any", one))
         for at, one in zip(latest, readers, strict=True)
     ]
     return pieces, readers
@@ -57,3 +64,12 @@ def test_what_is_as_new_as_the_first_begins_with_it(
     for number, one in enumerate(readers[begun:], begun):
         assert one.begun == (["kind"] if number < 3 else [])
     assert all(len(one.begun) <= 1 for one in readers)
+
+
+def test_one_was_not_enough() -> None:
+    """Then what the others have is begun to be read of all that the answer may need."""
+    pieces, readers = pieces_of([100, 60, 50, 40, 30, 20])
+    upcoming = Upcoming(pieces, ["name"], about_traces=True)
+    assert not any(one.described for one in readers)
+    upcoming.evaluated(1, lambda piece: piece.latest_ns >= 30)
+    assert [one.described for one in readers] == [False, False, False, True, True, False]
