@@ -16,6 +16,7 @@ from tables.parquet.encode_column import encode_flat
 from tables.parquet.encode_footer import DescribedLeaf, file_end
 from tables.parquet.encode_lists import encode_sparse_lists
 from tables.parquet.encode_pages import EncodedChunk
+from tables.parquet.flat_levels import FlatLevels
 from tables.parquet.footer import MAGIC, footer_start, parse_footer
 from tables.parquet.layout import ColumnLayout, Storing, layout, leaf_head
 from tables.parquet.pages import page_places
@@ -60,9 +61,10 @@ def encode_rows(flat: pa.Table, metadata: dict[str, str], page_rows: int, *, all
     layouts = {name: layout(name) for name in flat.column_names}
     bounded = frozenset(with_statistics(flat.schema))
     made: dict[str, list[_Leaf]] = {}
+    levels = FlatLevels(starts)
     for name, known in layouts.items():
         assert known is not None
-        chunks = _encoded(name, one_array(flat[name]), starts, with_bounds=name in bounded, all_used=all_used)
+        chunks = _encoded(name, one_array(flat[name]), levels, with_bounds=name in bounded, all_used=all_used)
         if chunks is not None:
             made[name] = [_own_leaf(known, number, chunk) for number, chunk in enumerate(chunks)]
     others = [name for name in flat.column_names if name not in made]
@@ -82,13 +84,13 @@ def encode_rows(flat: pa.Table, metadata: dict[str, str], page_rows: int, *, all
 
 
 def _encoded(
-    name: str, array: Any, starts: Sequence[int], *, with_bounds: bool, all_used: bool
+    name: str, array: Any, levels: FlatLevels, *, with_bounds: bool, all_used: bool
 ) -> list[EncodedChunk] | None:
     if name in DELTA:
         return None
     if pa.types.is_list(array.type):
-        return encode_sparse_lists(array, starts)
-    chunk = encode_flat(array, starts, with_statistics=with_bounds, all_used=all_used)
+        return encode_sparse_lists(array, levels.starts)
+    chunk = encode_flat(array, levels, with_statistics=with_bounds, all_used=all_used)
     return None if chunk is None else [chunk]
 
 

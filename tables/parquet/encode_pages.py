@@ -66,23 +66,31 @@ class CodePacker:
         if self.width == 16:
             return head + run + _padded(codes, groups * 8, np.dtype("<u2")).tobytes()
         packed = _padded(codes, groups * 8, np.dtype(np.uint8))
-        width = self.width
-        while width < 8:
-            packed = packed[0::2] | packed[1::2] << width
-            width *= 2
+        if self.width == 1:
+            return head + run + np.packbits(packed, bitorder="little").tobytes()
+        if self.width == 2:
+            # Four codes become one byte: each is moved next to the one before it.
+            fours = packed.view("<u4")
+            fours = fours | fours >> 6
+            packed = (fours | fours >> 12).astype(np.uint8)
+        elif self.width == 4:
+            twos = packed.view("<u2")
+            packed = (twos | twos >> 4).astype(np.uint8)
         return head + run + packed.tobytes()
 
-    def pack_runs(self, codes: npt.NDArray[Any]) -> bytes:
+    def pack_runs(self, begins: Int64s, codes: npt.NDArray[Any], count: int) -> bytes:
         """As `pack`, where equal codes lie together: a run for each of them, all of one length in bytes, so that
         readers find them without looking at each. Few runs only.
+
+        begins: where runs begin, 0 first; codes: of each run; count: of all
         """
-        begins = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+        lengths = np.diff(begins, append=count)
         run_bytes = RUN_LENGTH_BYTES + -(-self.width // 8)
-        if run_bytes * len(begins) >= len(codes) * self.width // 8 or len(codes) > _RUN_MAX:
-            return self.pack(codes)
+        if run_bytes * len(begins) >= count * self.width // 8 or count > _RUN_MAX:
+            return self.pack(np.repeat(codes, lengths))
         runs = np.empty((len(begins), run_bytes), np.uint8)
-        put_varints(runs, np.diff(begins, append=len(codes)) << 1, RUN_LENGTH_BYTES)
-        values = codes[begins].astype("<u2").view(np.uint8).reshape(-1, 2)
+        put_varints(runs, lengths << 1, RUN_LENGTH_BYTES)
+        values = codes.astype("<u2").view(np.uint8).reshape(-1, 2)
         runs[:, RUN_LENGTH_BYTES:] = values[:, : run_bytes - RUN_LENGTH_BYTES]
         return bytes([self.width]) + runs.tobytes()
 
