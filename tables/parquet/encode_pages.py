@@ -225,25 +225,27 @@ class ChunkDraft:
     """What becomes a chunk: bodies of pages, not compressed yet.
 
     dictionary: body and number of values; None: none. pages: body, number of values, first row
+    encodings: of the pages' values; none: PLAIN, or codes of the dictionary
     """
 
     dictionary: tuple[bytes, int] | None = None
     pages: list[tuple[bytes, int, int]] = field(default_factory=list)
     statistics: bytes = b""
+    encodings: list[int] = field(default_factory=list)
 
     def encode(self) -> EncodedChunk:
         """Compresses the pages where that saves something."""
         bodies = [body for body, _, _ in self.pages]
         compress = _compress_for(bodies if self.dictionary is None else [self.dictionary[0], *bodies])
-        encodings = (RLE, PLAIN) if self.dictionary is None else (PLAIN, RLE, RLE_DICTIONARY)
+        of_pages = self.encodings or [PLAIN if self.dictionary is None else RLE_DICTIONARY] * len(self.pages)
+        encodings = tuple(sorted({RLE, *of_pages, *(() if self.dictionary is None else (PLAIN, RLE_DICTIONARY))}))
         values = sum(count for _, count, _ in self.pages)
         chunk = EncodedChunk(encodings, UNCOMPRESSED if compress is None else ZSTD, values, self.statistics)
         if self.dictionary is not None:
             body, count = self.dictionary
             _add_page(chunk, compress, body, DICTIONARY_PAGE, _dictionary_page(count))
             chunk.dictionary_bytes = chunk.size_bytes
-        encoding = encodings[-1]
-        for body, count, first_row in self.pages:
+        for (body, count, first_row), encoding in zip(self.pages, of_pages, strict=True):
             start = chunk.size_bytes
             _add_page(chunk, compress, body, DATA_PAGE, data_page(count, encoding))
             chunk.pages.append((start, chunk.size_bytes - start, first_row))
