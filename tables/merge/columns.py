@@ -5,11 +5,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from tables.columns.absent import EMPTY_TEXTS, MOSTLY_EMPTY, filled
+from tables.columns.absent import EMPTY_TEXTS, FILLED, MOSTLY_EMPTY, filled
 from tables.columns.arrays import concat, one_array, take_lists, take_rows
 from tables.merge.codes import joined_codes, without_unused
 from tables.merge.inputs import Columns
-from tables.merge.moved import Moved
+from tables.merge.moved import FEW_SHARE, Moved
+from tables.merge.sparse_values import is_sparse, joined_values
 
 # Dictionaries of so many values are always looked through for those that no row has.
 _DICTIONARY_PER_ROW: Final = 4
@@ -42,6 +43,11 @@ def joined(name: str, parts: Sequence[Part], order: Moved | None, *, trim: bool 
         absent = "" if name in EMPTY_TEXTS else None
         return joined_codes(encoded, [part.rows for part in parts], order, absent, trim=trim)
     type_ = present[0].type
+    if order is not None and order.keeps_most and is_sparse(type_) and name not in FILLED:
+        arrays = [part.columns.get(name) for part in parts]
+        rows = [part.rows for part in parts]
+        if sum(len(array) - array.null_count for array in present) <= FEW_SHARE * sum(rows):
+            return joined_values(arrays, type_, order.present(arrays, rows))
     array = concat([part.columns.get(name, pa.nulls(part.rows, type_)) for part in parts])
     array = filled(name, array)
     if order is not None:

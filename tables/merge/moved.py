@@ -15,7 +15,7 @@ from tables.columns.arrays import valid_rows
 from tables.columns.types import Bools, Int64s
 
 # Of a column that no more rows have something in, only what is there is moved.
-_FEW_SHARE: Final = 0.4
+FEW_SHARE: Final = 0.4
 _NONE: Final = np.empty(0, np.int64)
 _Key = tuple[bytes | bool, ...]
 
@@ -24,19 +24,20 @@ class Present:
     """The rows of a column that have a value.
 
     at: those of each input, ascending; None: all
-    count: how many stay; bits: which of the new rows they are, as Arrow has it; are_few: whether it pays to move them
-    alone
+    count: how many stay; rows: how many new rows there are; bits: which of these they are, as Arrow has it
+    are_few: whether it pays to move them alone
     """
 
     def __init__(self, at: Sequence[Int64s | None], places: Sequence[Int64s], rows: int, *, all_stay: bool) -> None:
         self.at = at
         self._new = np.concatenate(places)
         self._kept: Bools | None = None
+        self._order: Int64s | None = None
         if not all_stay:
             self._kept = self._new >= 0
             self._new = self._new[self._kept]
-        self.count, self._rows = len(self._new), rows
-        self.are_few = self.count <= _FEW_SHARE * rows
+        self.count, self.rows = len(self._new), rows
+        self.are_few = self.count <= FEW_SHARE * rows
         valid = np.zeros(rows, np.bool_)
         valid[self._new] = True
         self.bits: Any = pa.py_buffer(np.packbits(valid, bitorder="little"))
@@ -46,9 +47,16 @@ class Present:
         joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return joined if self._kept is None else joined[self._kept]
 
+    def kept_in_order(self) -> Int64s:
+        """Which of the rows `at`, numbered over all inputs, come: in the new order."""
+        if self._order is None:
+            order = np.argsort(self._new)
+            self._order = order if self._kept is None else np.flatnonzero(self._kept)[order]
+        return self._order
+
     def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A value for each new row, 0 where there is none. In: as `values` gives them"""
-        out = np.zeros(self._rows, values.dtype)
+        out = np.zeros(self.rows, values.dtype)
         out[self._new] = values
         return out
 
