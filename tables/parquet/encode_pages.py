@@ -51,7 +51,7 @@ class CodePacker:
     """Packs the codes of a dictionary of `count` values."""
 
     def __init__(self, count: int) -> None:
-        self.width = next(width for width in _WIDTHS if count <= 1 << width)
+        self.width = next(width for width in _WIDTHS if count <= 1 << width) if count else 0
 
     def pack(self, codes: npt.NDArray[Any]) -> bytes:
         """The body of a page: the width, then one run. In: codes, of any integer type"""

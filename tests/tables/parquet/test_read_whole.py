@@ -99,7 +99,8 @@ def test_pages_of_one_run_need_no_arrow(count: int, nulls: float) -> None:
     assert plain(coded[0]).equals(plain(column))
 
 
-def test_leaves_without_values_are_not_read() -> None:
+@pytest.mark.parametrize("hand_written", [True, False])
+def test_leaves_without_values_are_not_read(hand_written: bool) -> None:
     """But one of each list, which says where there are items."""
     attribute = {"key": "k", "string_value": "v"}
     event = {"time_ns": 1, "name": "e", "attributes": [attribute], "dropped_attributes_count": 0}
@@ -107,12 +108,12 @@ def test_leaves_without_values_are_not_read() -> None:
     link = {"trace_id": b"t", "span_id": b"s", "trace_state": "", "attributes": None, "flags": 0}
     table = pa.table(
         {
-            "events": pa.array([[event], [], None, [bare]], pa.list_(EVENT)),
-            "links": pa.array([[link], [], [], []], pa.list_(LINK)),
-            "span.tags:string[]": pa.array([[], None, [], []], pa.list_(pa.string())),
+            "events": pa.array([[event], [], None, [bare]] + [None] * 16, pa.list_(EVENT)),
+            "links": pa.array([[link], [], [], []] + [[]] * 16, pa.list_(LINK)),
+            "span.tags:string[]": pa.array([[], None, [], []] * 5, pa.list_(pa.string())),
         }
     )
-    data = to_parquet(table)
+    data = encode_rows(table, {}, 12) if hand_written else to_parquet(table)
     of_links = [path for path in leaves_read(data) if path.startswith("links.list.element.attributes")]
     # That of booleans has no dictionary, so nothing says that it is empty.
     assert of_links == ["links.list.element.attributes.list.element.bool_value"]
