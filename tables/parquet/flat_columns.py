@@ -13,13 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tables.columns.arrays import narrow_dtype
+from tables.columns.arrays import ID_WORDS, narrow_dtype
 from tables.parquet import joined_pages
 from tables.parquet.code_pages import CODECS, WIDTHS, flat_pages, one_run, page_body, page_header
 from tables.parquet.encode_pages import PLAIN, RLE, RLE_DICTIONARY
-from tables.parquet.joined_pages import Page
+from tables.parquet.joined_pages import JoinedPage
 from tables.parquet.layout import Storing, storing
-from tables.parquet.presence import Presence, Presences
+from tables.parquet.presence import ColumnPresence, PresenceReader
 
 VALUES_MAX: Final = 1 << 16
 _DICTIONARY_BYTES_MAX: Final = 2 << 20
@@ -40,7 +40,7 @@ _PHYSICAL: Final = {"<i4": "INT32", "<u4": "INT32", "<i8": "INT64", "<f8": "DOUB
 _DAMAGE: Final = (IndexError, ValueError, OSError, pa.ArrowException)
 
 
-class _Leaf(NamedTuple):
+class _FlatLeaf(NamedTuple):
     """A column. start, pages, end: offsets of its first byte, its first data page, and behind its last one"""
 
     number: int
@@ -56,8 +56,8 @@ class _Leaf(NamedTuple):
 class _Draft:
     """A column whose pages were read. levels: of each page; values: what is behind them; distinct: of its dictionary"""
 
-    leaf: _Leaf
-    dictionary: Page | None
+    leaf: _FlatLeaf
+    dictionary: JoinedPage | None
     levels: list[int] = field(default_factory=list)
     values: list[bytes] = field(default_factory=list)
     bytes: int = 0
@@ -67,28 +67,28 @@ def read_flat_columns(data: pa.Buffer, metadata: pq.FileMetaData) -> dict[int, A
     """The columns that can be read so, by number of leaf: texts, and integers of attributes that have a dictionary, as
     DictionaryArrays; numbers, ids and booleans.
 
-    In: a whole file with one row group. What is damaged is not among them
+    In: a whole file with one row group. Out: nothing where it is damaged
     """
     view = memoryview(data).cast("B")
-    presences = Presences()
+    presences = PresenceReader()
     found: dict[int, Any] = {}
     waiting: list[_Draft] = []
     waiting_bytes = 0
-    for leaf in _leaves(metadata):
-        try:
+    try:
+        for leaf in _leaves(metadata):
             draft = _draft(view, leaf, metadata.num_rows, presences)
-        except _DAMAGE:
-            continue
-        if draft is not None:
-            waiting.append(draft)
-            waiting_bytes += draft.bytes
-        if waiting_bytes >= _TOGETHER_BYTES:
-            found |= _decoded(waiting, presences)
-            waiting, waiting_bytes = [], 0
-    return found | _decoded(waiting, presences)
+            if draft is not None:
+                waiting.append(draft)
+                waiting_bytes += draft.bytes
+            if waiting_bytes >= _TOGETHER_BYTES:
+                found |= _decoded(waiting, presences)
+                waiting, waiting_bytes = [], 0
+        return found | _decoded(waiting, presences)
+    except _DAMAGE:
+        return {}
 
 
-def _leaves(metadata: pq.FileMetaData) -> Iterator[_Leaf]:
+def _leaves(metadata: pq.FileMetaData) -> Iterator[_FlatLeaf]:
     # Not metadata.schema: that and the metadata would know each other, and so stay for good.
     group, schema = metadata.row_group(0), pq.ParquetSchema(metadata)
     types = {field.name: field.type for field in schema.to_arrow_schema()}
@@ -108,7 +108,7 @@ def _leaves(metadata: pq.FileMetaData) -> Iterator[_Leaf]:
         if chunk.has_dictionary_page:
             start = chunk.dictionary_page_offset
         if 0 < start <= pages <= start + _DICTIONARY_BYTES_MAX:
-            yield _Leaf(number, name, type_, kind, start, pages, start + chunk.total_compressed_size)
+            yield _FlatLeaf(number, name, type_, kind, start, pages, start + chunk.total_compressed_size)
 
 
 def _is_known(type_: Any, chunk: Any) -> bool:
@@ -122,7 +122,7 @@ def _is_known(type_: Any, chunk: Any) -> bool:
     return type_ in _STORED and bool(physical == _PHYSICAL[str(_STORED[type_])])
 
 
-def _draft(view: memoryview, leaf: _Leaf, rows: int, presences: Presences) -> _Draft | None:
+def _draft(view: memoryview, leaf: _FlatLeaf, rows: int, presences: PresenceReader) -> _Draft | None:
     """Reads the pages of a column; None: they are of several kinds, or the dictionary is too large."""
     dictionary = None
     if leaf.start < leaf.pages:
@@ -131,31 +131,31 @@ def _draft(view: memoryview, leaf: _Leaf, rows: int, presences: Presences) -> _D
         count = header.inner[0]
         if not 0 <= count <= VALUES_MAX or header.size > _DICTIONARY_BYTES_MAX:
             return None
-        dictionary = Page(count, page_body(data, header, leaf.storing.codec))
+        dictionary = JoinedPage(count, page_body(data, header, leaf.storing.codec))
     draft = _Draft(leaf, dictionary)
     encoding = PLAIN if dictionary is None else RLE_DICTIONARY
-    for page in flat_pages(bytes(view[leaf.pages : leaf.end]), leaf.storing.codec):
-        if page.encoding != encoding:
-            return None
+    pages = list(flat_pages(bytes(view[leaf.pages : leaf.end]), leaf.storing.codec))
+    if any(page.encoding != encoding for page in pages):
+        return None
+    # No checksum covers how many rows a page says that it has.
+    if sum(page.rows for page in pages) != rows or min(page.rows for page in pages) < 0:
+        raise ValueError("pages of another number of rows")
+    for page in pages:
         end = _LENGTH_BYTES + int.from_bytes(page.body[:_LENGTH_BYTES], "little")
         draft.levels.append(presences.add(page.rows, page.body[:end]))
         draft.values.append(page.body[end:])
         draft.bytes += len(page.body)
-        rows -= page.rows
-    return None if rows else draft
+    return draft
 
 
-def _decoded(drafts: Sequence[_Draft], presences: Presences) -> dict[int, Any]:
-    try:
-        presences.decode()
-        texts = _texts(drafts)
-        codes = _codes([draft for draft in drafts if draft.dictionary is not None], presences)
-        return {
-            draft.leaf.number: _array(draft, presences, texts.get(draft.leaf.number), codes.get(draft.leaf.number))
-            for draft in drafts
-        }
-    except _DAMAGE:
-        return {}
+def _decoded(drafts: Sequence[_Draft], presences: PresenceReader) -> dict[int, Any]:
+    presences.decode()
+    texts = _texts(drafts)
+    codes = _codes([draft for draft in drafts if draft.dictionary is not None], presences)
+    return {
+        draft.leaf.number: _array(draft, presences, texts.get(draft.leaf.number), codes.get(draft.leaf.number))
+        for draft in drafts
+    }
 
 
 def _texts(drafts: Sequence[_Draft]) -> dict[int, Any]:
@@ -170,11 +170,11 @@ def _texts(drafts: Sequence[_Draft]) -> dict[int, Any]:
     return dict(zip(pages, joined_pages.texts(list(pages.values())), strict=True))
 
 
-def _codes(drafts: Sequence[_Draft], presences: Presences) -> dict[int, npt.NDArray[Any]]:
+def _codes(drafts: Sequence[_Draft], presences: PresenceReader) -> dict[int, npt.NDArray[Any]]:
     """The codes of the rows that have a value, by number of leaf."""
     parts: dict[int, list[Any]] = {}
     many: list[tuple[int, int]] = []  # number of leaf and of page
-    pages: list[Page] = []
+    pages: list[JoinedPage] = []
     values_max = 1
     for draft in drafts:
         assert draft.dictionary is not None
@@ -190,7 +190,7 @@ def _codes(drafts: Sequence[_Draft], presences: Presences) -> dict[int, npt.NDAr
                 part = one_run(body, 1, len(body), width, present) if width in WIDTHS else None
                 if part is None:
                     many.append((draft.leaf.number, number))
-                    pages.append(Page(present, body))
+                    pages.append(JoinedPage(present, body))
                     values_max = max(values_max, count)
                 elif isinstance(part, int):
                     part = np.full(present, part, np.uint16)
@@ -212,7 +212,7 @@ def _codes(drafts: Sequence[_Draft], presences: Presences) -> dict[int, npt.NDAr
     return out
 
 
-def _array(draft: _Draft, presences: Presences, texts: Any | None, codes: npt.NDArray[Any] | None) -> Any:
+def _array(draft: _Draft, presences: PresenceReader, texts: Any | None, codes: npt.NDArray[Any] | None) -> Any:
     leaf, presence = draft.leaf, presences.of(draft.levels)
     if draft.dictionary is None:
         if leaf.type == pa.bool_():
@@ -241,19 +241,19 @@ def _array(draft: _Draft, presences: Presences, texts: Any | None, codes: npt.ND
 def _plain(type_: Any, body: bytes) -> npt.NDArray[Any]:
     """Values in the encoding PLAIN. Fixed-size binary ones come as whatever has their width."""
     if pa.types.is_fixed_size_binary(type_):
-        return np.frombuffer(body, np.dtype(("V", type_.byte_width)))
+        return np.frombuffer(body, ID_WORDS.get(type_.byte_width, np.dtype(("V", type_.byte_width))))
     values = np.frombuffer(body, _STORED[type_])
     return values.astype(type_.to_pandas_dtype(), copy=False)
 
 
-def _fixed(type_: Any, values: npt.NDArray[Any], presence: Presence) -> Any:
+def _fixed(type_: Any, values: npt.NDArray[Any], presence: ColumnPresence) -> Any:
     if len(values) != presence.count:
         raise ValueError(f"{len(values)} values instead of {presence.count}")
     spread = np.ascontiguousarray(presence.spread(values))
     return pa.Array.from_buffers(type_, presence.rows, [presence.bits, pa.py_buffer(spread)])
 
 
-def _booleans(draft: _Draft, presence: Presence, presences: Presences) -> Any:
+def _booleans(draft: _Draft, presence: ColumnPresence, presences: PresenceReader) -> Any:
     parts = [
         np.unpackbits(np.frombuffer(body, np.uint8), count=presences.count(levels), bitorder="little")
         for levels, body in zip(draft.levels, draft.values, strict=True)

@@ -31,39 +31,39 @@ _INT_16: Final = 16  # a ConvertedType
 _SHORT: Final = np.iinfo(np.int16).max + 1
 
 
-class Page(NamedTuple):
+class JoinedPage(NamedTuple):
     """values: how many it has; body: as Parquet has it, decompressed"""
 
     values: int
     body: bytes
 
 
-def booleans(pages: Sequence[Page]) -> list[npt.NDArray[np.bool_]]:
+def booleans(pages: Sequence[JoinedPage]) -> list[npt.NDArray[np.bool_]]:
     """Of each page of runs of bits behind their length, as definition levels are written."""
     array = one_array(_read(_BOOLEAN, RLE, pages))
     packed = np.frombuffer(array.buffers()[1], np.uint8)
     return _parted(np.unpackbits(packed, count=len(array), bitorder="little").view(np.bool_), pages)
 
 
-def codes(pages: Sequence[Page], values_max: int) -> list[npt.NDArray[Any]]:
+def codes(pages: Sequence[JoinedPage], values_max: int) -> list[npt.NDArray[Any]]:
     """Of each page with codes of a dictionary, behind their width. values_max: of all dictionaries the most"""
     array = one_array(_read(_INT32, RLE_DICTIONARY, pages, values_max))
     return _parted(np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype(), len(array)), pages)
 
 
-def texts(pages: Sequence[Page]) -> list[Any]:
+def texts(pages: Sequence[JoinedPage]) -> list[Any]:
     """Of each page of texts in the encoding PLAIN, a string Array. Raises: ArrowInvalid for what is no UTF-8"""
     array = one_array(_read(_BYTE_ARRAY, PLAIN, pages)).cast(pa.string())
     ends = np.cumsum([0, *(page.values for page in pages)]).tolist()
     return [array[first:end] for first, end in pairwise(ends)]
 
 
-def _parted(values: npt.NDArray[Any], pages: Sequence[Page]) -> list[npt.NDArray[Any]]:
+def _parted(values: npt.NDArray[Any], pages: Sequence[JoinedPage]) -> list[npt.NDArray[Any]]:
     ends = np.cumsum([page.values for page in pages])
     return np.split(values, ends[:-1])
 
 
-def _read(type_: int, encoding: int, pages: Sequence[Page], numbers: int = 0) -> Any:
+def _read(type_: int, encoding: int, pages: Sequence[JoinedPage], numbers: int = 0) -> Any:
     """The column of the pages. numbers: how many its dictionary has; 0: it has none. Raises: ArrowException, OSError"""
     dictionary = _numbers_page(numbers) if numbers else b""
     parts: list[Any] = [MAGIC, dictionary]

@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from tables.columns.types import Bools, Int64s
 from tables.parquet.code_pages import one_run
-from tables.parquet.joined_pages import Page, booleans
+from tables.parquet.joined_pages import JoinedPage, booleans
 
 _LENGTH_BYTES: Final = 4
 
 
-class Presence:
+class ColumnPresence:
     """at: the rows that have a value, ascending; None: all have; bits: the same as Arrow has it"""
 
     def __init__(self, valid: Bools | None, rows: int) -> None:
@@ -39,19 +39,19 @@ class Presence:
         return out
 
 
-class Presences:
+class PresenceReader:
     """Those of the columns of a file. Pages are added first, then decoded, then asked for."""
 
     def __init__(self) -> None:
-        self._numbers: dict[Page, int] = {}
-        self._pages: list[Page] = []
+        self._numbers: dict[JoinedPage, int] = {}
+        self._pages: list[JoinedPage] = []
         self._valid: list[Bools | None] = []  # None: all have a value
         self._counts: list[int] = []
-        self._made: dict[tuple[int, ...], Presence] = {}
+        self._made: dict[tuple[int, ...], ColumnPresence] = {}
 
     def add(self, rows: int, levels: bytes) -> int:
         """The number of a page's levels. In: with their length in front"""
-        page = Page(rows, levels)
+        page = JoinedPage(rows, levels)
         number = self._numbers.setdefault(page, len(self._pages))
         if number == len(self._pages):
             self._pages.append(page)
@@ -83,7 +83,7 @@ class Presences:
         """How many rows of a page have a value."""
         return self._counts[page]
 
-    def of(self, pages: Sequence[int]) -> Presence:
+    def of(self, pages: Sequence[int]) -> ColumnPresence:
         """That of a column of these pages."""
         key = tuple(pages)
         found = self._made.get(key)
@@ -91,14 +91,14 @@ class Presences:
             found = self._made[key] = self._joined(key)
         return found
 
-    def _joined(self, pages: tuple[int, ...]) -> Presence:
+    def _joined(self, pages: tuple[int, ...]) -> ColumnPresence:
         rows = [self._pages[page].values for page in pages]
         if all(self._valid[page] is None for page in pages):
-            return Presence(None, sum(rows))
+            return ColumnPresence(None, sum(rows))
         valid = np.concatenate(
             [
                 np.ones(count, np.bool_) if (some := self._valid[page]) is None else some
                 for page, count in zip(pages, rows, strict=True)
             ]
         )
-        return Presence(valid, sum(rows))
+        return ColumnPresence(valid, sum(rows))

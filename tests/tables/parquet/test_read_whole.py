@@ -157,6 +157,32 @@ def test_damage_is_an_error(place: str, hand_written: bool) -> None:
         read(bad)
 
 
+@pytest.mark.parametrize("hand_written", [True, False])
+def test_any_damaged_byte_is_an_error_or_left_to_arrow(hand_written: bool) -> None:
+    """No checksum covers the headers of pages, which say how many rows they have."""
+    table = pa.table(
+        {
+            "span.k": ["some text", "another", None, None] * 30,
+            "span.l": ["x", None, "y", "z"] * 30,
+            "span.n:int": [1, 2, None, None] * 30,
+            "span.x:double": [0.5, None, None, 1.5] * 30,
+            "span.b:bool": [True, None, None, False] * 30,
+        }
+    )
+    data = (encode_rows if hand_written else written_by_arrow)(table, {}, 40)
+    data = pa.py_buffer(data).to_pybytes()
+    metadata = pq.read_metadata(pa.BufferReader(data))
+    chunk = metadata.row_group(0).column(4)
+    for at in range(4, chunk.data_page_offset + chunk.total_compressed_size):
+        bad = damaged_at(data, at)
+        assert all(len(array) == len(table) for array in read_flat_columns(pa.py_buffer(bad), metadata).values())
+        try:
+            found = read(bad)
+        except (pa.ArrowException, OSError):
+            continue
+        assert list(map(len, found.values())) == [len(table)] * table.num_columns
+
+
 @pytest.mark.parametrize("count", [200, 300])
 @pytest.mark.parametrize("hand_written", [True, False])
 def test_a_code_without_a_value_is_an_error(count: int, hand_written: bool) -> None:
