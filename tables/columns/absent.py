@@ -13,6 +13,8 @@ MOSTLY_EMPTY: Final = frozenset({"events", "links"})
 # Texts that are "" where nothing was sent; null in files of before December 2026.
 EMPTY_TEXTS: Final = frozenset({"trace_state", "resource_schema_url", "scope_schema_url"})
 _COUNTS: Final = frozenset(field.name for field in OPTIONAL if pa.types.is_uint32(field.type))
+# What `filled` changes.
+FILLED: Final = MOSTLY_EMPTY | EMPTY_TEXTS | _COUNTS
 
 
 def filled(name: str, array: Any) -> Any:

@@ -13,7 +13,7 @@ from tables.columns.types import Int64s
 Int32s = npt.NDArray[np.int32]
 
 # What numpy moves as one.
-_ID_WORDS: Final = {8: np.dtype(np.uint64), 16: np.dtype(np.complex128)}
+ID_WORDS: Final = {8: np.dtype(np.uint64), 16: np.dtype(np.complex128)}
 
 
 def list_values(array: pa.ListArray) -> pa.Array:
@@ -81,8 +81,8 @@ def take_rows(array: Any, rows: Int64s) -> Any:
     type_ = array.type
     if pa.types.is_dictionary(type_):
         return pa.DictionaryArray.from_arrays(_taken_codes(array.indices, rows), array.dictionary, safe=False)
-    if pa.types.is_fixed_size_binary(type_) and type_.byte_width in _ID_WORDS:
-        values: npt.NDArray[Any] = fixed_bytes(array).view(_ID_WORDS[type_.byte_width]).reshape(-1)
+    if pa.types.is_fixed_size_binary(type_) and type_.byte_width in ID_WORDS:
+        values: npt.NDArray[Any] = fixed_bytes(array).view(ID_WORDS[type_.byte_width]).reshape(-1)
     elif (pa.types.is_integer(type_) or pa.types.is_floating(type_)) and len(array):
         values = value_slots(array)
     elif pa.types.is_boolean(type_) and len(array):

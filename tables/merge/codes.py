@@ -12,85 +12,117 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tables.columns.arrays import concat, index_array, narrow_dtype, numbers, valid_rows, value_slots
-from tables.columns.types import Int64s
+from tables.columns.types import Bools
+from tables.merge.moved import Moved, Present
 
 Codes = npt.NDArray[Any]
 
-# Of a column that no more rows have something in, only what is there is moved.
-_FEW_SHARE: Final = 0.1
 _BYTE: Final = np.dtype(np.int8)
 _TABLE_MAX: Final = 128
+# So many codes are looked at to see which values come; if only so many are left, these are looked for.
+_LOOKED_AT: Final = 16_384
+_LOOKED_FOR: Final = 16
 
 
-class Moved:
-    """Another order of rows.
-
-    rows: the old row of each new one; total: how many old ones there are, of which some may be left out
-    """
-
-    def __init__(self, rows: Int64s, total: int) -> None:
-        self.rows, self._total = rows, total
-        self._places: Int64s | None = None
-
-    def places(self) -> Int64s:
-        """The new row of each old one; -1: it is left out."""
-        if self._places is None:
-            self._places = np.full(self._total, -1, np.int64)
-            self._places[self.rows] = np.arange(len(self.rows))
-        return self._places
-
-
-def joined_codes(arrays: Sequence[Any | None], rows: Sequence[int], order: Moved | None, absent: str | None) -> Any:
+def joined_codes(
+    arrays: Sequence[Any | None], rows: Sequence[int], order: Moved | None, absent: str | None, *, trim: bool = False
+) -> Any:
     """A DictionaryArray of all rows, whose indices are as narrow as they can be.
 
     arrays: DictionaryArrays of one type, not all None, and how many rows each has; None: nothing
     order: which row of all comes where; None: as they are; absent: the text that stands for null; None: null does
+    trim: values that no row has are left out
     """
     dictionaries = [array.dictionary for array in arrays if array is not None]
     values, places = _unified(dictionaries)
     null = -1
     if absent is not None and any(array is None or array.null_count for array in arrays):
         values, null = _with_value(values, absent)
-    if len(values) == 1 and all(array is not None and not array.null_count for array in arrays):
-        total = sum(rows) if order is None else len(order.rows)
+    has_nulls = null < 0 and any(array is None or array.null_count for array in arrays)
+    total = sum(rows) if order is None else len(order.rows)
+    if len(values) == 1 and not has_nulls and null < 0:
         return pa.DictionaryArray.from_arrays(index_array(np.zeros(total, np.int8), None), values, safe=False)
     dtype = narrow_dtype(len(values))
-    # Where most rows are left out, the places of all would cost more.
-    if null < 0 and order is not None and 2 * len(order.rows) > sum(rows) and _are_few(arrays, sum(rows)):
-        codes = _few_codes(arrays, rows, places, order, dtype)
+    present = order.present(arrays, rows) if order is not None and has_nulls and order.keeps_most else None
+    if present is not None and present.are_few:
+        codes = present.values(_present_codes(arrays, places, present, dtype))
     else:
         codes = _all_codes(arrays, rows, places, null, dtype)
         if order is not None:
             codes = codes.take(order.rows)
-    return pa.DictionaryArray.from_arrays(_indices(codes), values, safe=False)
+    if trim:
+        values, codes = _trimmed(values, codes)
+    if present is None:
+        indices = _indices(codes) if has_nulls else index_array(codes, None)
+    else:
+        if present.are_few:
+            codes = present.spread(codes)
+        else:
+            np.maximum(codes, 0, out=codes)
+        indices = pa.Array.from_buffers(pa.from_numpy_dtype(codes.dtype), total, [present.bits, pa.py_buffer(codes)])
+    return pa.DictionaryArray.from_arrays(indices, values, safe=False)
 
 
-def _are_few(arrays: Sequence[Any | None], rows: int) -> bool:
-    return bool(sum(len(array) - array.null_count for array in arrays if array is not None) <= _FEW_SHARE * rows)
+def _present_codes(
+    arrays: Sequence[Any | None], places: Sequence[Codes] | None, present: Present, dtype: np.dtype[Any]
+) -> list[Codes]:
+    """The codes of the rows that have one, of each input."""
+    found = []
+    number = 0
+    for array, at in zip(arrays, present.at, strict=True):
+        if array is None:
+            continue
+        codes = value_slots(array.indices)
+        codes = codes if at is None else codes.take(at)
+        out = np.empty(len(codes), dtype)
+        _translate(out, codes, None if places is None else places[number])
+        found.append(out)
+        number += 1
+    return found
 
 
-def _few_codes(
-    arrays: Sequence[Any | None],
-    rows: Sequence[int],
-    places: Sequence[Codes] | None,
-    order: Moved,
-    dtype: np.dtype[Any],
-) -> Codes:
-    """Of a column that few rows have something in, these are moved only."""
-    codes = np.full(len(order.rows), -1, dtype)
-    first, number = 0, 0
-    for array, count in zip(arrays, rows, strict=True):
-        if array is not None:
-            at = np.flatnonzero(valid_rows(array))
-            found = value_slots(array.indices)[at]
-            if places is not None:
-                found = places[number][found]
-            number += 1
-            new = order.places()[first + at]
-            kept = new >= 0
-            codes[new[kept]] = found[kept]
-        first += count
-    return codes
+def without_unused(array: Any) -> Any:
+    """A DictionaryArray with only the values that its rows have. In: indices as narrow as they can be"""
+    indices = array.indices
+    codes = value_slots(indices)
+    if array.null_count:
+        codes = codes | (valid_rows(array).view(np.int8) - np.int8(1))
+    values, trimmed = _trimmed(array.dictionary, codes)
+    if values is array.dictionary:
+        return array
+    return pa.DictionaryArray.from_arrays(_indices(trimmed), values, safe=False)
+
+
+def _trimmed(values: Any, codes: Codes) -> tuple[Any, Codes]:
+    """The values that come, and their codes. In: codes, -1: null"""
+    used = _used(codes, len(values))
+    if used.all():
+        return values, codes
+    kept = np.flatnonzero(used)
+    if not len(kept):
+        return values, codes
+    out = np.empty(len(codes), narrow_dtype(len(kept)))
+    _translate(out, codes, np.where(used, np.cumsum(used) - 1, 0))
+    return values.take(pa.array(kept)), out
+
+
+def _used(codes: Codes, values: int) -> Bools:
+    """Which of the values of a dictionary come. Some rows show most of them."""
+    used = np.zeros(values + 1, np.bool_)  # the last one: null
+    if codes.dtype == _BYTE:
+        data = codes.tobytes()
+        for value in range(values):
+            used[value] = value in data
+        return used[:-1]
+    used[codes[:_LOOKED_AT]] = True
+    rest = codes[_LOOKED_AT:]
+    missing = np.flatnonzero(~used[:-1])
+    if len(missing) <= _LOOKED_FOR:
+        for value in missing.tolist():
+            used[value] = bool((rest == value).any())
+    else:
+        used[rest] = True
+    return used[:-1]
 
 
 def _all_codes(
@@ -137,11 +169,18 @@ def _fill(out: Codes, array: Any, place: Codes | None, null: int) -> None:
     if array.null_count:
         # All bits set where there is nothing: that is -1.
         codes = codes | (valid_rows(array).view(np.int8) - np.int8(1))
-    if place is None and (null < 0 or not array.null_count):
+    if place is None and null >= 0 and array.null_count:
+        place = np.arange(len(array.dictionary))
+    _translate(out, codes, place, null)
+
+
+def _translate(out: Codes, codes: Codes, place: Codes | None, null: int = -1) -> None:
+    """Writes new codes for old ones. place: the new code of each old one, None: the same; null: of -1"""
+    if place is None:
         out[:] = codes
         return
     # The last one is number -1.
-    table = np.append(np.arange(len(array.dictionary)) if place is None else place, null).astype(out.dtype)
+    table = np.append(place, null).astype(out.dtype)
     if codes.dtype == _BYTE and out.dtype == _BYTE and len(table) <= _TABLE_MAX:
         # Several times faster than numpy, which makes wide indices first.
         padded = np.full(256, null, np.int8)

@@ -3,21 +3,17 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from tables.columns.absent import EMPTY_TEXTS, MOSTLY_EMPTY, filled
-from tables.columns.arrays import concat, numbers, one_array, take_lists, take_rows, valid_rows, value_slots
-from tables.columns.types import Bools
-from tables.merge.codes import Moved, joined_codes
-from tables.merge.inputs import Columns, narrow
+from tables.columns.absent import EMPTY_TEXTS, FILLED, MOSTLY_EMPTY, filled
+from tables.columns.arrays import concat, one_array, take_lists, take_rows
+from tables.merge.codes import joined_codes, without_unused
+from tables.merge.inputs import Columns
+from tables.merge.moved import FEW_SHARE, Moved
+from tables.merge.sparse_values import is_sparse, joined_values
 
 # Dictionaries of so many values are always looked through for those that no row has.
 _DICTIONARY_PER_ROW: Final = 4
-# So many rows are looked at to see which values come; if only so many are left, these are looked for.
-_LOOKED_AT_ROWS: Final = 16_384
-_LOOKED_FOR_VALUES: Final = 4
 
 
 class Part:
@@ -36,17 +32,22 @@ def column_names(parts: Iterable[Part]) -> list[str]:
     return list(dict.fromkeys(name for part in parts for name in part.columns))
 
 
-def joined(name: str, parts: Sequence[Part], order: Moved | None) -> Any:
+def joined(name: str, parts: Sequence[Part], order: Moved | None, *, trim: bool = False) -> Any:
     """A column of all parts; null, or what stands for nothing, where a part has not the column.
 
-    order: which row of all comes where; None: as they are
+    order: which row of all comes where; None: as they are; trim: a dictionary's values that no row has are left out
     """
     present = [part.columns[name] for part in parts if name in part.columns]
     if any(pa.types.is_dictionary(array.type) for array in present):
         encoded = [_encoded(name, part) for part in parts]
         absent = "" if name in EMPTY_TEXTS else None
-        return joined_codes(encoded, [part.rows for part in parts], order, absent)
+        return joined_codes(encoded, [part.rows for part in parts], order, absent, trim=trim)
     type_ = present[0].type
+    if order is not None and order.keeps_most and is_sparse(type_) and name not in FILLED:
+        arrays = [part.columns.get(name) for part in parts]
+        rows = [part.rows for part in parts]
+        if sum(len(array) - array.null_count for array in present) <= FEW_SHARE * sum(rows):
+            return joined_values(arrays, type_, order.present(arrays, rows))
     array = concat([part.columns.get(name, pa.nulls(part.rows, type_)) for part in parts])
     array = filled(name, array)
     if order is not None:
@@ -64,33 +65,6 @@ def _encoded(name: str, part: Part) -> Any | None:
     if not part.whole and len(array.dictionary) > _DICTIONARY_PER_ROW * len(array):
         return without_unused(array)
     return array
-
-
-def without_unused(array: Any) -> Any:
-    """A DictionaryArray with only the values that its rows have."""
-    codes = array.indices
-    used = _used(codes, len(array.dictionary))
-    if used.all():
-        return array
-    places = pa.array((np.cumsum(used) - 1).astype(np.int32))
-    indices = pc.take(places, codes, boundscheck=False)
-    kept = array.dictionary.take(pa.array(np.flatnonzero(used)))
-    return narrow(pa.DictionaryArray.from_arrays(indices, kept, safe=False))
-
-
-def _used(codes: Any, values: int) -> Bools:
-    """Which of the values of a dictionary a row has. Some rows show most of them."""
-    used = np.zeros(values, np.bool_)
-    some = codes.slice(0, _LOOKED_AT_ROWS)
-    slots = value_slots(some)
-    used[slots[valid_rows(some)] if some.null_count else slots] = True
-    missing = np.flatnonzero(~used)
-    if len(missing) > _LOOKED_FOR_VALUES:
-        used[numbers(codes.slice(_LOOKED_AT_ROWS).unique().drop_null())] = True
-    else:
-        for value in missing.tolist():
-            used[value] = pc.index(codes, pa.scalar(value, codes.type)).as_py() >= 0
-    return used
 
 
 def concatenated(name: str, parts: Sequence[Part]) -> Any:

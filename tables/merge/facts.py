@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from tables.columns.arrays import ranges
 from tables.columns.trace_facts import trace_facts
 from tables.columns.whole_traces import SERVICE_NAME
-from tables.merge.columns import without_unused
+from tables.merge.codes import without_unused
 from tables.merge.order import RowOrder
 
 _TEXTS = {"root_name": "name", "root_service": SERVICE_NAME}

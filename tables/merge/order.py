@@ -9,8 +9,8 @@ from tables.columns.arrays import big_endian, numbers, ranges
 from tables.columns.trace_index import trace_index
 from tables.columns.types import Bools, Int64s, UInt64s
 from tables.columns.whole_traces import SortKeys, equal_to_previous, suspects
-from tables.merge.codes import Moved
 from tables.merge.columns import Part, concatenated
+from tables.merge.moved import Moved
 
 
 @dataclass(slots=True, eq=False)

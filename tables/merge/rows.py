@@ -12,9 +12,10 @@ from tables.columns.repeated import FIRST_COLUMNS, repeated_in_steps
 from tables.columns.types import Int64s
 from tables.free_memory import FreeMemoryLimit
 from tables.merge.attributes import Attributes
-from tables.merge.codes import Moved
-from tables.merge.columns import Part, column_names, joined, without_unused
+from tables.merge.codes import without_unused
+from tables.merge.columns import Part, column_names, joined
 from tables.merge.facts import set_facts
+from tables.merge.moved import Moved
 from tables.merge.order import RowOrder, moved, row_order
 from tables.schema import FIXED
 
@@ -93,8 +94,9 @@ def _columns(
             own = joined(name, parts, None) if name in names else None
             array = attributes.column(name, own)
             array = array if order is None else take_rows(array, order.rows)
+            array = without_unused(array) if pa.types.is_dictionary(array.type) and not all_used else array
         else:
-            array = joined(name, parts, order)
+            array = joined(name, parts, order, trim=not all_used)
         if memory is not None:
             for part in parts:
                 part.columns.pop(name, None)
@@ -104,8 +106,7 @@ def _columns(
                 freed = 0
                 memory.keep()
         if array.null_count < len(array):
-            used = all_used or not pa.types.is_dictionary(array.type)
-            columns[name] = array if used else without_unused(array)
+            columns[name] = array
     if order is None:
         return columns | attributes.to_overflow(rare, None)
     return columns | attributes.to_overflow(rare, order.places())

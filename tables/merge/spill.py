@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from tables.columns.arrays import one_array
-from tables.merge.columns import Part, without_unused
+from tables.merge.codes import without_unused
+from tables.merge.columns import Part
 from tables.merge.inputs import Columns, Sample, sampled
 
 _SAMPLED_ROWS: Final = 256

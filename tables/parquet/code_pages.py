@@ -1,8 +1,7 @@
-"""The pages of a column of codes, one by one: decompressed, and decoded where they have one run of each kind.
+"""The pages of a flat column, one by one, decompressed, and their runs.
 
 Levels and codes of a page are runs: of equal numbers, or of packed ones. The pages of merged files have one run of each
-(`encode_pages`), as have those of columns that are the same in all rows: numpy decodes them at memory speed. Pages of
-many runs are left to Arrow.
+(`encode_pages`), as have those of columns that are the same in all rows: numpy decodes them at memory speed.
 
 Source: github.com/apache/parquet-format, Encodings.md and parquet.thrift (the names below)
 """
@@ -16,18 +15,15 @@ import pyarrow as pa
 from zlib_ng import zlib_ng
 
 from tables import zstd_contexts
-from tables.columns.arrays import narrow_dtype
-from tables.columns.types import Bools
 from tables.parquet import thrift
-from tables.parquet.encode_pages import DATA_PAGE, RLE, RLE_DICTIONARY, ZSTD, data_page
+from tables.parquet.encode_pages import DATA_PAGE, RLE, ZSTD
 
 CODECS: Final = {0: None, ZSTD: "zstd", 7: "lz4_raw"}
 
 _NEXT_I32: Final = 1 << 4 | thrift.I32  # the header of a field whose number is one above that of the field before
 _PAGE_BYTES_MAX: Final = 16 << 20
-_WIDTHS: Final = (1, 2, 4, 8, 16)
-# DataPageHeader: num_values = 1, encoding = 2, definition_level_encoding = 3.
-_ENCODINGS: Final = (RLE_DICTIONARY, RLE)
+# Of the codes of which `one_run` reads runs.
+WIDTHS: Final = (1, 2, 4, 8, 16)
 
 
 class Header(NamedTuple):
@@ -41,9 +37,10 @@ class Header(NamedTuple):
     end: int
 
 
-class CodePage(NamedTuple):
-    """rows: how many there are; body: levels and codes, decompressed"""
+class FlatPage(NamedTuple):
+    """encoding: of its values; rows: how many there are; body: levels and values, decompressed"""
 
+    encoding: int
     rows: int
     body: bytes
 
@@ -93,57 +90,19 @@ def page_body(data: bytes, header: Header, codec: int) -> bytes:
     return packed if name is None else bytes(pa.decompress(packed, header.size, codec=name, asbytes=True))
 
 
-def code_pages(data: bytes, codec: int) -> Iterator[CodePage]:
-    """The pages of a flat column. Raises: as `page_body`, and where a page has no codes"""
+def flat_pages(data: bytes, codec: int) -> Iterator[FlatPage]:
+    """The pages of a flat column. Raises: as `page_body`, and for pages of another kind"""
     at = 0
     while at < len(data):
         header = page_header(data, at)
-        if header.type != DATA_PAGE or tuple(header.inner[1:3]) != _ENCODINGS:
-            raise ValueError("a page without codes")
-        yield CodePage(header.inner[0], page_body(data, header, codec))
+        rows, encoding, levels = header.inner[:3]
+        if header.type != DATA_PAGE or levels != RLE:
+            raise ValueError("a page of another kind")
+        yield FlatPage(encoding, rows, page_body(data, header, codec))
         at = header.end + header.packed_bytes
 
 
-def uncompressed(pages: Sequence[CodePage]) -> list[bytes]:
-    """The pages again, with headers, neither compressed nor with a checksum."""
-    parts = []
-    for rows, body in pages:
-        size = thrift.number(len(body))
-        # Behind compressed_page_size: there is no checksum in between.
-        parts += [b"\x15\0\x15%b\x15%b\x2c" % (size, size), data_page(rows, RLE_DICTIONARY)[1:], body]
-    return parts
-
-
-def decoded(pages: Sequence[CodePage], values: int) -> tuple[npt.NDArray[Any], Bools | None] | None:
-    """The codes of all rows, 0 where there is none, and which rows have one (None: all); None: there are many runs.
-
-    values: how many the dictionary has. Raises: ValueError, IndexError where a page is damaged
-    """
-    rows = sum(page.rows for page in pages)
-    codes, valid = np.zeros(rows, narrow_dtype(values)), np.ones(rows, np.bool_)
-    at = 0
-    for count, body in pages:
-        levels_end = 4 + int.from_bytes(body[:4], "little")
-        levels, width = _one_run(body, 4, levels_end, 1, count), body[levels_end]
-        if levels is None or width not in _WIDTHS:
-            return None
-        there = valid[at : at + count]
-        there[:] = levels
-        present = int(np.count_nonzero(there))
-        some = _one_run(body, levels_end + 1, len(body), width, present) if present else 0
-        if some is None:
-            return None
-        if present and int(np.max(some)) >= values:
-            raise ValueError(f"a code above {values}")
-        if present == count:
-            codes[at : at + count] = some
-        elif present:
-            codes[at : at + count][there] = some
-        at += count
-    return codes, None if valid.all() else valid
-
-
-def _one_run(body: bytes, at: int, end: int, width: int, count: int) -> int | npt.NDArray[Any] | None:
+def one_run(body: bytes, at: int, end: int, width: int, count: int) -> int | npt.NDArray[Any] | None:
     """The numbers of a run of `count` of them, from `at` to `end`: one that all are, or an array; None: it is not one.
 
     A run begins with a varint: how often its number comes, times two, or how many times eight packed ones, times two,

@@ -1,6 +1,5 @@
 """A flat column as the pages of a Parquet file."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final, Protocol
 
@@ -9,8 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tables.columns.arrays import fixed_bytes, numbers, valid_rows, value_slots
-from tables.columns.types import Bools
+from tables.columns.arrays import fixed_bytes, numbers, value_slots
+from tables.columns.types import Bools, Int64s
 from tables.parquet import thrift
 from tables.parquet.encode_pages import (
     DICTIONARY_VALUES_MAX,
@@ -18,10 +17,9 @@ from tables.parquet.encode_pages import (
     CodePacker,
     EncodedChunk,
     are_identifiers,
-    bit_levels,
-    equal_levels,
     plain_texts,
 )
+from tables.parquet.flat_levels import FlatLevels, PresentRows
 from tables.parquet.write import hardly_repeats
 
 # Readers of one page read the dictionary, too.
@@ -68,11 +66,19 @@ class _Codes:
         return self._packer.pack(self._codes[first:end])
 
 
-class _RunsOfCodes(_Codes):
-    """Of values of which equal ones lie together."""
+class _RunsOfCodes:
+    """Of values of which equal ones lie together. begins: where there is another one"""
+
+    def __init__(self, begins: Int64s, dictionary: tuple[bytes, int]) -> None:
+        self._begins, self.dictionary = begins, dictionary
+        self._packer = CodePacker(dictionary[1])
 
     def body(self, first: int, end: int) -> bytes:
-        return self._packer.pack_runs(self._codes[first:end])
+        low = int(np.searchsorted(self._begins, first, side="right")) - 1
+        high = int(np.searchsorted(self._begins, end))
+        begins = self._begins[low:high] - first
+        begins[:1] = 0
+        return self._packer.pack_runs(begins, np.arange(low, high), end - first)
 
 
 class _Plain:
@@ -112,14 +118,14 @@ class _Bits:
 
 
 def encode_flat(
-    array: Any, starts: Sequence[int], *, with_statistics: bool, all_used: bool = False
+    array: Any, levels: FlatLevels, *, with_statistics: bool, all_used: bool = False
 ) -> EncodedChunk | None:
     """The column's pages, as quick to write as can be; None: this column is better written by Arrow.
 
-    starts: the first row of each page, and the number of rows, at least 1
-    all_used: whether some row has each value of the column's dictionary
+    levels: of the table; all_used: whether some row has each value of the column's dictionary
     """
-    made = _values_of(array)
+    present = levels.of(array)
+    made = _values_of(array, present)
     if made is None:
         return None
     values, distinct = made
@@ -128,59 +134,51 @@ def encode_flat(
         if pa.types.is_dictionary(array.type) and not all_used:
             distinct = array.dictionary.take(pc.unique(array.indices).drop_null())
         draft.statistics = statistics(distinct, array.null_count)
-    valid = None
-    if array.null_count:
-        valid = valid_rows(array)
     at = 0  # the first value of a page
-    for first, end in pairwise(starts):
-        there = None if valid is None else valid[first:end]
-        stop = at + (end - first if there is None else int(np.count_nonzero(there)))
-        levels = equal_levels(1, end - first) if there is None else bit_levels(there)
-        draft.pages.append((levels + values.body(at, stop), end - first, first))
+    for page, (first, end) in enumerate(pairwise(levels.starts)):
+        stop = present.ends[page]
+        draft.pages.append((present.pages[page] + values.body(at, stop), end - first, first))
         at = stop
     return draft.encode()
 
 
-def _values_of(array: Any) -> tuple[_Values, Any] | None:
+def _values_of(array: Any, present: PresentRows) -> tuple[_Values, Any] | None:
     """The values, and an array that has each of them at least once."""
     type_ = array.type
     if pa.types.is_dictionary(type_):
         if array.dictionary.null_count:
             return None
         if type_.value_type == pa.int64():
-            return _repeating_numbers(array)
-        return _texts(array) if type_.value_type == pa.string() else None
-    present = array.drop_null() if array.null_count else array
+            return _repeating_numbers(array, present)
+        return _texts(array, present) if type_.value_type == pa.string() else None
     if type_ == pa.string():
         if not hardly_repeats(array):
-            return _texts(array.dictionary_encode())
-        return (_PlainTexts(present), present) if are_identifiers(present) else None
+            return _texts(array.dictionary_encode(), present)
+        found = array.drop_null() if array.null_count else array
+        return (_PlainTexts(found), found) if are_identifiers(found) else None
     if type_ == pa.bool_():
-        return _Bits(np.asarray(present.to_numpy(zero_copy_only=False))), present
+        found = array.drop_null() if array.null_count else array
+        return _Bits(np.asarray(found.to_numpy(zero_copy_only=False))), found
     if pa.types.is_fixed_size_binary(type_):
-        return _ids(present)
-    return _numbers(present) if type_ in _STORED else None
+        return _ids(array.drop_null() if array.null_count else array)
+    if type_ not in _STORED:
+        return None
+    return _numbers(pa.array(present.some(value_slots(array))) if array.null_count else array)
 
 
-def _texts(encoded: Any) -> tuple[_Values, Any] | None:
+def _texts(encoded: Any, present: PresentRows) -> tuple[_Values, Any] | None:
     dictionary = encoded.dictionary
     count = len(encoded) - encoded.null_count
     if not count:
         return _Plain(np.empty(0, np.uint8)), dictionary.slice(0, 0)
     if len(dictionary) > DICTIONARY_VALUES_MAX or dictionary.nbytes > _DICTIONARY_BYTES_MAX:
         return None
-    return _Codes(_present_codes(encoded), (plain_texts(dictionary), len(dictionary))), dictionary
+    return _Codes(present.some(value_slots(encoded.indices)), (plain_texts(dictionary), len(dictionary))), dictionary
 
 
-def _present_codes(encoded: Any) -> npt.NDArray[Any]:
-    """The codes of the rows that are not null."""
-    codes = value_slots(encoded.indices)
-    return codes[valid_rows(encoded)] if encoded.null_count else codes
-
-
-def _repeating_numbers(encoded: Any) -> tuple[_Values, Any]:
+def _repeating_numbers(encoded: Any, present: PresentRows) -> tuple[_Values, Any]:
     """Integers that have a dictionary already."""
-    dictionary, codes = encoded.dictionary, _present_codes(encoded)
+    dictionary, codes = encoded.dictionary, present.some(value_slots(encoded.indices))
     values = numbers(dictionary).astype("<i8", copy=False)
     if not _pays(len(values), len(codes), values.itemsize):
         return _Plain(values[codes]), dictionary
@@ -189,6 +187,8 @@ def _repeating_numbers(encoded: Any) -> tuple[_Values, Any]:
 
 def _numbers(present: Any) -> tuple[_Values, Any]:
     stored = np.dtype(_STORED[present.type])
+    if present.type == pa.int8():
+        return _bytes(present)
     # Doubles by their bits: there are several zeros and not-a-numbers.
     bits = present.view(pa.int64()) if present.type == pa.float64() else present
     codes, dictionary = _repeats(bits)
@@ -197,6 +197,19 @@ def _numbers(present: Any) -> tuple[_Values, Any]:
     distinct = dictionary.view(present.type) if bits is not present else dictionary
     body = numbers(distinct).astype(stored, copy=False).tobytes()
     return _Codes(codes, (body, len(distinct))), distinct
+
+
+def _bytes(present: Any) -> tuple[_Values, Any]:
+    """Numbers of a byte are not hashed: each that may come is looked for."""
+    values = value_slots(present)
+    data = values.tobytes()
+    least, most = (int(values.min()), int(values.max())) if len(values) else (0, -1)
+    found = bytes(value & 0xFF for value in range(least, most + 1) if value & 0xFF in data)
+    codes = data.translate(bytes(found.find(value) & 0xFF for value in range(256)))
+    distinct = np.frombuffer(found, np.int8)
+    if not _pays(len(distinct), len(values), 4):
+        return _Plain(values.astype("<i4")), present
+    return _Codes(np.frombuffer(codes, np.uint8), (distinct.astype("<i4").tobytes(), len(distinct))), pa.array(distinct)
 
 
 def _repeats(array: Any) -> tuple[npt.NDArray[Any], Any]:
@@ -220,13 +233,14 @@ def _ids(present: Any) -> tuple[_Values, Any]:
     new = np.zeros(len(data), np.bool_)
     new[:1] = True
     for word in words.T:  # faster than any(axis=1)
+        word = np.ascontiguousarray(word)
         new[1:] |= word[1:] != word[:-1]
     firsts = np.flatnonzero(new)
     if not _pays(len(firsts), len(data), data.shape[1]):
         return _Plain(data), present
     distinct = np.ascontiguousarray(data[firsts])
     dictionary = pa.Array.from_buffers(present.type, len(firsts), [None, pa.py_buffer(distinct)])
-    return _RunsOfCodes(np.cumsum(new) - 1, (distinct.tobytes(), len(firsts))), dictionary
+    return _RunsOfCodes(firsts, (distinct.tobytes(), len(firsts))), dictionary
 
 
 def _pays(distinct: int, count: int, width: int) -> bool:

@@ -1,8 +1,8 @@
 """A table → Parquet bytes, for tables of many rows: in a third of the time of Arrow's writer.
 
 Most columns are texts from a dictionary, numbers that repeat, and lists that are mostly empty. Their pages are written
-here (`encode_column`, `encode_lists`), and are smaller besides. Arrow writes the others: their pages are taken from a
-file that it makes of these columns only. The footer describes all of them.
+here (`encode_column`, `encode_lists`), and are smaller besides. Arrow encodes the others: their pages are taken from a
+file that it makes of these columns only, and compressed here. The footer describes all of them.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,14 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 
 from tables.columns.arrays import one_array
+from tables.parquet.code_pages import page_header
 from tables.parquet.directory import with_directory
 from tables.parquet.encode_column import encode_flat
 from tables.parquet.encode_footer import DescribedLeaf, file_end
 from tables.parquet.encode_lists import encode_sparse_lists
-from tables.parquet.encode_pages import EncodedChunk
-from tables.parquet.footer import MAGIC, footer_start, parse_footer
+from tables.parquet.encode_pages import ChunkDraft, EncodedChunk
+from tables.parquet.flat_levels import FlatLevels
+from tables.parquet.footer import MAGIC, ColumnChunk, footer_start, parse_footer
 from tables.parquet.layout import ColumnLayout, Storing, layout, leaf_head
 from tables.parquet.pages import page_places
 from tables.parquet.write import (
@@ -57,12 +59,12 @@ def encode_parquet(table: pa.Table, metadata: dict[str, str] | None = None, *, a
 def encode_rows(flat: pa.Table, metadata: dict[str, str], page_rows: int, *, all_used: bool = False) -> pa.Buffer:
     """The file. In: columns of the span table, of one chunk each; at least one row"""
     starts = [*range(0, flat.num_rows, page_rows), flat.num_rows]
-    layouts = {name: layout(name) for name in flat.column_names}
+    layouts = {name: known for name in flat.column_names if (known := layout(name)) is not None}
     bounded = frozenset(with_statistics(flat.schema))
     made: dict[str, list[_Leaf]] = {}
+    levels = FlatLevels(starts)
     for name, known in layouts.items():
-        assert known is not None
-        chunks = _encoded(name, one_array(flat[name]), starts, with_bounds=name in bounded, all_used=all_used)
+        chunks = _encoded(name, one_array(flat[name]), levels, with_bounds=name in bounded, all_used=all_used)
         if chunks is not None:
             made[name] = [_own_leaf(known, number, chunk) for number, chunk in enumerate(chunks)]
     others = [name for name in flat.column_names if name not in made]
@@ -74,7 +76,7 @@ def encode_rows(flat: pa.Table, metadata: dict[str, str], page_rows: int, *, all
         for leaf in made.pop(name):
             parts += leaf.parts
             leaves.append(leaf.described)
-    schema = [(known.elements, known.element_count) for known in layouts.values() if known is not None]
+    schema = [(known.elements, known.element_count) for known in layouts.values()]
     # The first columns are flat: their numbers are those of their leaves.
     sorting = [number for name in SORTED_BY if (number := flat.schema.get_field_index(name)) >= 0]
     parts.append(file_end(schema, leaves, flat.num_rows, sorting, metadata, _CREATED_BY))
@@ -82,13 +84,13 @@ def encode_rows(flat: pa.Table, metadata: dict[str, str], page_rows: int, *, all
 
 
 def _encoded(
-    name: str, array: Any, starts: Sequence[int], *, with_bounds: bool, all_used: bool
+    name: str, array: Any, levels: FlatLevels, *, with_bounds: bool, all_used: bool
 ) -> list[EncodedChunk] | None:
     if name in DELTA:
         return None
     if pa.types.is_list(array.type):
-        return encode_sparse_lists(array, starts)
-    chunk = encode_flat(array, starts, with_statistics=with_bounds, all_used=all_used)
+        return encode_sparse_lists(array, levels.starts)
+    chunk = encode_flat(array, levels, with_statistics=with_bounds, all_used=all_used)
     return None if chunk is None else [chunk]
 
 
@@ -106,26 +108,24 @@ def _own_leaf(known: ColumnLayout, number: int, chunk: EncodedChunk) -> _Leaf:
     return _Leaf(described, chunk.parts)
 
 
-def _arrows_leaves(flat: pa.Table, layouts: dict[str, ColumnLayout | None], page_rows: int) -> dict[str, list[_Leaf]]:
-    data = memoryview(written_by_arrow(flat, {}, page_rows, with_index=True)).cast("B")
-    at = footer_start(data)
-    footer = parse_footer(bytes(data[at:]), 0)
-    leaves = []
-    for chunk in footer.chunks:
-        pages = tuple((place - chunk.start, size, row) for place, size, row in page_places(data, chunk.index))
-        described = DescribedLeaf(
-            chunk.head,
-            chunk.values,
-            chunk.uncompressed_bytes,
-            chunk.size_bytes,
-            chunk.data - chunk.start,  # its dictionary
-            chunk.statistics,
-            pages,
-        )
-        leaves.append(_Leaf(described, [data[chunk.start : chunk.start + chunk.size_bytes]]))
-    found, first = {}, 0
-    for name, known in layouts.items():
-        count = 0 if known is None else len(known.paths)
-        found[name] = leaves[first : first + count]
-        first += count
-    return found
+def _arrows_leaves(flat: pa.Table, layouts: dict[str, ColumnLayout], page_rows: int) -> dict[str, list[_Leaf]]:
+    data = written_by_arrow(flat, {}, page_rows, raw=True).to_pybytes()
+    footer = parse_footer(data, footer_start(memoryview(data)))
+    chunks = iter(footer.chunks)
+    return {
+        name: [_own_leaf(known, number, _compressed(data, next(chunks))) for number in range(len(known.paths))]
+        for name, known in layouts.items()
+    }
+
+
+def _compressed(data: bytes, chunk: ColumnChunk) -> EncodedChunk:
+    """A leaf whose pages are not. Arrow would make a context for each page."""
+    draft = ChunkDraft(statistics=chunk.statistics)
+    if chunk.start < chunk.data:
+        header = page_header(data, chunk.start)
+        draft.dictionary = data[header.end : header.end + header.size], header.inner[0]
+    for place, _, first_row in page_places(data, chunk.index):
+        header = page_header(data, place)
+        draft.pages.append((data[header.end : header.end + header.size], header.inner[0], first_row))
+        draft.encodings.append(header.inner[1])
+    return draft.encode()

@@ -77,7 +77,9 @@ def encode_sparse_lists(lists: Any, starts: Sequence[int]) -> list[EncodedChunk]
     for values, entries, defined in _leaves(lists, _Entries(rows, none, none, rows), 0, 0):
         levels = encoder.encode(entries)
         make = partial(_encode, values, entries, defined, starts, levels)
-        found.append(make() if len(values) else encoder.nothing(levels, make))
+        found.append(
+            make() if len(values) else encoder.nothing(levels, make, has_bits=pa.types.is_boolean(values.type))
+        )
     return found
 
 
@@ -99,7 +101,7 @@ class _LevelEncoder:
         self._starts, self._others = starts, others
         self._rows: Int64s | None = None
         self._made: dict[bytes, _Levels] = {}  # by the definition levels of these rows' entries
-        self._nothing: dict[int, EncodedChunk] = {}
+        self._nothing: dict[tuple[int, bool], EncodedChunk] = {}
 
     def encode(self, entries: _Entries) -> _Levels:
         """Those of a leaf."""
@@ -117,11 +119,14 @@ class _LevelEncoder:
             made = self._made[key] = _Levels(places, repetition, places.encode(entries.definition, self._others))
         return made
 
-    def nothing(self, levels: _Levels, make: Callable[[], EncodedChunk]) -> EncodedChunk:
-        """A leaf without values, made once: most of a list's are alike, whatever they have no values of."""
-        found = self._nothing.get(id(levels))
+    def nothing(self, levels: _Levels, make: Callable[[], EncodedChunk], *, has_bits: bool) -> EncodedChunk:
+        """A leaf without values, made once: most of a list's are alike, whatever they have no values of, but booleans,
+        of which there are no dictionaries.
+        """
+        key = id(levels), has_bits
+        found = self._nothing.get(key)
         if found is None:
-            found = self._nothing[id(levels)] = make()
+            found = self._nothing[key] = make()
         return found
 
 
@@ -209,7 +214,11 @@ def _encode(
 
 
 def _codes_of(values: Any) -> tuple[Any, CodePacker | None, tuple[bytes, int] | None]:
-    """Codes, what packs them, and the dictionary, for texts that repeat."""
+    """Codes, what packs them, and the dictionary, for texts that repeat. Where there are no values an empty dictionary
+    says so: a merge does not read such leaves.
+    """
+    if not len(values) and not pa.types.is_boolean(values.type):
+        return np.empty(0, np.int32), CodePacker(0), (b"", 0)
     if values.type in _TEXTS and len(values):
         encoded = values.dictionary_encode()
         distinct = encoded.dictionary

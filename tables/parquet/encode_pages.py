@@ -51,7 +51,7 @@ class CodePacker:
     """Packs the codes of a dictionary of `count` values."""
 
     def __init__(self, count: int) -> None:
-        self.width = next(width for width in _WIDTHS if count <= 1 << width)
+        self.width = next(width for width in _WIDTHS if count <= 1 << width) if count else 0
 
     def pack(self, codes: npt.NDArray[Any]) -> bytes:
         """The body of a page: the width, then one run. In: codes, of any integer type"""
@@ -66,23 +66,31 @@ class CodePacker:
         if self.width == 16:
             return head + run + _padded(codes, groups * 8, np.dtype("<u2")).tobytes()
         packed = _padded(codes, groups * 8, np.dtype(np.uint8))
-        width = self.width
-        while width < 8:
-            packed = packed[0::2] | packed[1::2] << width
-            width *= 2
+        if self.width == 1:
+            return head + run + np.packbits(packed, bitorder="little").tobytes()
+        if self.width == 2:
+            # Four codes become one byte: each is moved next to the one before it.
+            fours = packed.view("<u4")
+            fours = fours | fours >> 6
+            packed = (fours | fours >> 12).astype(np.uint8)
+        elif self.width == 4:
+            twos = packed.view("<u2")
+            packed = (twos | twos >> 4).astype(np.uint8)
         return head + run + packed.tobytes()
 
-    def pack_runs(self, codes: npt.NDArray[Any]) -> bytes:
+    def pack_runs(self, begins: Int64s, codes: npt.NDArray[Any], count: int) -> bytes:
         """As `pack`, where equal codes lie together: a run for each of them, all of one length in bytes, so that
         readers find them without looking at each. Few runs only.
+
+        begins: where runs begin, 0 first; codes: of each run; count: of all
         """
-        begins = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+        lengths = np.diff(begins, append=count)
         run_bytes = RUN_LENGTH_BYTES + -(-self.width // 8)
-        if run_bytes * len(begins) >= len(codes) * self.width // 8 or len(codes) > _RUN_MAX:
-            return self.pack(codes)
+        if run_bytes * len(begins) >= count * self.width // 8 or count > _RUN_MAX:
+            return self.pack(np.repeat(codes, lengths))
         runs = np.empty((len(begins), run_bytes), np.uint8)
-        put_varints(runs, np.diff(begins, append=len(codes)) << 1, RUN_LENGTH_BYTES)
-        values = codes[begins].astype("<u2").view(np.uint8).reshape(-1, 2)
+        put_varints(runs, lengths << 1, RUN_LENGTH_BYTES)
+        values = codes.astype("<u2").view(np.uint8).reshape(-1, 2)
         runs[:, RUN_LENGTH_BYTES:] = values[:, : run_bytes - RUN_LENGTH_BYTES]
         return bytes([self.width]) + runs.tobytes()
 
@@ -217,25 +225,27 @@ class ChunkDraft:
     """What becomes a chunk: bodies of pages, not compressed yet.
 
     dictionary: body and number of values; None: none. pages: body, number of values, first row
+    encodings: of the pages' values; none: PLAIN, or codes of the dictionary
     """
 
     dictionary: tuple[bytes, int] | None = None
     pages: list[tuple[bytes, int, int]] = field(default_factory=list)
     statistics: bytes = b""
+    encodings: list[int] = field(default_factory=list)
 
     def encode(self) -> EncodedChunk:
         """Compresses the pages where that saves something."""
         bodies = [body for body, _, _ in self.pages]
         compress = _compress_for(bodies if self.dictionary is None else [self.dictionary[0], *bodies])
-        encodings = (RLE, PLAIN) if self.dictionary is None else (PLAIN, RLE, RLE_DICTIONARY)
+        of_pages = self.encodings or [PLAIN if self.dictionary is None else RLE_DICTIONARY] * len(self.pages)
+        encodings = tuple(sorted({RLE, *of_pages, *(() if self.dictionary is None else (PLAIN, RLE_DICTIONARY))}))
         values = sum(count for _, count, _ in self.pages)
         chunk = EncodedChunk(encodings, UNCOMPRESSED if compress is None else ZSTD, values, self.statistics)
         if self.dictionary is not None:
             body, count = self.dictionary
             _add_page(chunk, compress, body, DICTIONARY_PAGE, _dictionary_page(count))
             chunk.dictionary_bytes = chunk.size_bytes
-        encoding = encodings[-1]
-        for body, count, first_row in self.pages:
+        for (body, count, first_row), encoding in zip(self.pages, of_pages, strict=True):
             start = chunk.size_bytes
             _add_page(chunk, compress, body, DATA_PAGE, data_page(count, encoding))
             chunk.pages.append((start, chunk.size_bytes - start, first_row))

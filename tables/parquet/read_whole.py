@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from tables.columns.arrays import one_array
 from tables.parquet.code_pages import page_header
-from tables.parquet.codes import read_codes
 from tables.parquet.encode_pages import DICTIONARY_PAGE
+from tables.parquet.flat_columns import read_flat_columns
 
 # A page without values: its header, and what compression makes of nothing.
 _EMPTY_PAGE_BYTES_MAX: Final = 48
@@ -28,7 +28,7 @@ def read_whole(data: pa.Buffer, metadata: pq.FileMetaData, dictionaries: Sequenc
     too. Raises: ArrowException, OSError where it is damaged
     """
     many = metadata.num_rows >= _ROWS_MIN
-    coded = read_codes(data, metadata) if many else {}
+    coded = read_flat_columns(data, metadata) if many else {}
     group = metadata.row_group(0)
     paths = [group.column(number).path_in_schema for number in range(metadata.num_columns)]
     empty = _empty_leaves(memoryview(data).cast("B"), metadata) if many else set()

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from tables.columns.trace_index import Ids, TraceIndex, trace_index
 from tables.columns.types import Int64s
-from tables.parquet.code_pages import code_pages, page_body, page_header
+from tables.parquet.code_pages import FlatPage, flat_pages, page_body, page_header
 from tables.parquet.directory import LeafPlace
-from tables.parquet.encode_pages import DICTIONARY_PAGE, RUN_LENGTH_BYTES, equal_levels
+from tables.parquet.encode_pages import DICTIONARY_PAGE, RLE_DICTIONARY, RUN_LENGTH_BYTES, equal_levels
 from tables.parquet.file_end import FileEnd
 from tables.parquet.footer import MAGIC
 from tables.parquet.layout import layout
@@ -83,10 +83,10 @@ def trace_index_of_pages(chunk: memoryview, place: LeafPlace, rows: int) -> Trac
         dictionary = bytes(chunk[: place.dictionary_bytes])
         header = page_header(dictionary, 0)
         ids: Ids = np.frombuffer(page_body(dictionary, header, place.codec), f"S{_ID_BYTES}")
-        pages = [(page.rows, page.body) for page in code_pages(bytes(chunk[place.dictionary_bytes :]), place.codec)]
+        pages = list(flat_pages(bytes(chunk[place.dictionary_bytes :]), place.codec))
     except _DAMAGE:
         return None
-    runs = [found for count, body in pages if (found := _runs(body, count)) is not None]
+    runs = [found for page in pages if (found := _runs(page)) is not None]
     if header.type != DICTIONARY_PAGE or list(header.inner[:1]) != [len(ids)] or not runs or len(runs) < len(pages):
         return None
     codes, lengths = (np.concatenate(column) for column in zip(*runs, strict=True))
@@ -98,8 +98,11 @@ def trace_index_of_pages(chunk: memoryview, place: LeafPlace, rows: int) -> Trac
     return TraceIndex(ids[codes[begins]], np.r_[offsets[:-1][begins], rows])
 
 
-def _runs(body: bytes, count: int) -> tuple[Int64s, Int64s] | None:
+def _runs(page: FlatPage) -> tuple[Int64s, Int64s] | None:
     """Codes and lengths of a page's runs; None: it is written in another way, or not each row has an id."""
+    encoding, count, body = page
+    if encoding != RLE_DICTIONARY:
+        return None
     levels = equal_levels(1, count)
     begin = len(levels) + 1
     if not body.startswith(levels) or body[len(levels)] != 8 * _CODE_BYTES or (len(body) - begin) % _RUN_BYTES:

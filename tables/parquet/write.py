@@ -69,14 +69,13 @@ def _plain_numbers(flat: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def written_by_arrow(
-    flat: pa.Table, metadata: dict[str, str], page_rows: int, *, with_index: bool = False
-) -> pa.Buffer:
+def written_by_arrow(flat: pa.Table, metadata: dict[str, str], page_rows: int, *, raw: bool = False) -> pa.Buffer:
     """The file as Arrow writes it. In: at least one column, of one chunk each
 
-    with_index: whether it has an offset index even if a page has all rows
+    raw: for whoever compresses the pages: with an offset index even if a page has all rows
     """
     small = flat.num_rows < _SMALL_ROWS
+    compression = "lz4" if small else "zstd"
     plain = set(_PLAIN) | set(DELTA)
     plain |= {name for name in flat.column_names if hardly_repeats(one_array(flat[name]))}
     sorting = [flat.schema.get_field_index(name) for name in SORTED_BY]
@@ -84,15 +83,15 @@ def written_by_arrow(
     with pq.ParquetWriter(
         sink,
         flat.schema,
-        compression="lz4" if small else "zstd",
-        compression_level=None if small else 1,
+        compression="none" if raw else compression,
+        compression_level=None if small or raw else 1,
         use_dictionary=[path for path in _leaf_paths(flat.schema) if path not in plain],
         column_encoding=dict.fromkeys(DELTA, "DELTA_BINARY_PACKED"),
         write_statistics=with_statistics(flat.schema),
-        write_page_index=with_index or flat.num_rows > page_rows,
+        write_page_index=raw or flat.num_rows > page_rows,
         max_rows_per_page=page_rows,
         data_page_size=_PAGE_BYTES,
-        write_page_checksum=True,
+        write_page_checksum=not raw,
         store_schema=False,
         sorting_columns=[pq.SortingColumn(number) for number in sorting if number >= 0],
     ) as writer:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.merge.codes import Moved, joined_codes
-from tables.merge.columns import without_unused
+from tables.merge.codes import joined_codes, without_unused
 from tables.merge.inputs import narrow
+from tables.merge.moved import Moved
 
 _LENGTHS = st.integers(0, 40)
 

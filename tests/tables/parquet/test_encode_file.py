@@ -18,6 +18,7 @@ from tables.parquet.directory import read_directory
 from tables.parquet.encode_column import encode_flat
 from tables.parquet.encode_file import encode_parquet, encode_rows
 from tables.parquet.encode_lists import encode_sparse_lists
+from tables.parquet.flat_levels import FlatLevels
 from tables.parquet.write import key_values, with_statistics, written_by_arrow
 from tables.schema import EVENT, LINK
 from tests.helpers.blocks.parquet_files import bits, plain, source_of, span_tables
@@ -117,7 +118,7 @@ def test_large_values_are_left_to_arrow(size: int) -> None:
         [{"time_ns": 1, "name": text, "attributes": [], "dropped_attributes_count": 0}] for text in texts.to_pylist()
     ]
     lists = pa.array([*events, *[[]] * 60], pa.list_(EVENT))
-    assert (encode_flat(texts, [0, 40], with_statistics=False) is None) == (size > 64)
+    assert (encode_flat(texts, FlatLevels([0, 40]), with_statistics=False) is None) == (size > 64)
     assert (encode_sparse_lists(lists, [0, 100]) is None) == (size > 64)
     for name, values in ("span.text", texts), ("events", lists):
         data = encode_rows(pa.table({name: values}), {}, 12_288)

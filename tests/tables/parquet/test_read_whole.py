@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 
+from tables.columns.arrays import narrow_dtype
 from tables.errors import DamagedError
 from tables.merge.inputs import ParquetInput
-from tables.parquet import codes as codes_module
+from tables.parquet import pages_together, thrift
 from tables.parquet import read_whole as read_whole_module
-from tables.parquet import thrift
-from tables.parquet.codes import VALUES_MAX, read_codes
 from tables.parquet.encode_file import encode_rows
+from tables.parquet.flat_columns import VALUES_MAX, read_flat_columns
 from tables.parquet.read_whole import read_whole
 from tables.parquet.write import to_parquet, written_by_arrow
 from tables.schema import EVENT, LINK
@@ -57,17 +57,17 @@ def test_is_what_arrow_reads(table: pa.Table) -> None:
             assert plain(array).type == wanted.schema.field(name).type
 
 
-@pytest.mark.parametrize("count", [1, 127, 128, VALUES_MAX, VALUES_MAX + 1])
+@pytest.mark.parametrize("count", [1, 127, 128, 1024, VALUES_MAX, VALUES_MAX + 1])
 @pytest.mark.parametrize("integers", [True, False])
 def test_codes_of_any_width(count: int, integers: bool) -> None:
-    """What one dictionary has too many values for is left to Arrow."""
+    """What a dictionary has too many values for is left to Arrow."""
     numbers = pa.array(np.arange(4 * count) // 4, mask=np.arange(4 * count) % 7 == 3)
     name, values = ("span.n:int", numbers) if integers else ("span.k", numbers.cast(pa.string()))
     data = written_by_arrow(pa.table({name: values}), {}, 500)
-    coded = read_codes(data, pq.read_metadata(pa.BufferReader(data)))
+    coded = read_flat_columns(data, pq.read_metadata(pa.BufferReader(data)))
     assert bool(coded) == (count <= VALUES_MAX)
     if coded:
-        assert coded[0].type.index_type == (pa.int8() if count <= 127 else pa.int16())
+        assert coded[0].type.index_type == pa.from_numpy_dtype(narrow_dtype(count))
     assert plain(read(data)[name]).equals(values)
 
 
@@ -78,11 +78,11 @@ def test_a_dictionary_that_grew_too_large() -> None:
     options = {"dictionary_pagesize_limit": 512, "data_page_size": 128, "write_batch_size": 20}
     pq.write_table(pa.table({"span.k": values}), sink, compression="zstd", store_schema=False, **options)
     data = sink.getvalue()
-    assert not read_codes(data, pq.read_metadata(pa.BufferReader(data)))
+    assert not read_flat_columns(data, pq.read_metadata(pa.BufferReader(data)))
     assert read(data)["span.k"].equals(values)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 17, 127, 128, 255, 257, VALUES_MAX])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 17, 127, 128, 255, 257, 1024])
 @pytest.mark.parametrize("nulls", [0, 0.5, 0.99])
 def test_pages_of_one_run_need_no_arrow(count: int, nulls: float) -> None:
     """Codes of 1 to 16 bits, and pages of which all rows are alike."""
@@ -93,13 +93,14 @@ def test_pages_of_one_run_need_no_arrow(count: int, nulls: float) -> None:
     values = pa.array([f"text {number}" for number in range(count)])
     column = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=mask), values)
     data = encode_rows(pa.table({"span.k": column}), {}, 999)
-    with patch.object(codes_module, "_read_numbers", return_value={}):
-        coded = read_codes(data, pq.read_metadata(pa.BufferReader(data)))
+    with patch.multiple(pages_together, codes=None, booleans=None):
+        coded = read_flat_columns(data, pq.read_metadata(pa.BufferReader(data)))
     assert list(coded) == [0]
     assert plain(coded[0]).equals(plain(column))
 
 
-def test_leaves_without_values_are_not_read() -> None:
+@pytest.mark.parametrize("hand_written", [True, False])
+def test_leaves_without_values_are_not_read(hand_written: bool) -> None:
     """But one of each list, which says where there are items."""
     attribute = {"key": "k", "string_value": "v"}
     event = {"time_ns": 1, "name": "e", "attributes": [attribute], "dropped_attributes_count": 0}
@@ -107,12 +108,12 @@ def test_leaves_without_values_are_not_read() -> None:
     link = {"trace_id": b"t", "span_id": b"s", "trace_state": "", "attributes": None, "flags": 0}
     table = pa.table(
         {
-            "events": pa.array([[event], [], None, [bare]], pa.list_(EVENT)),
-            "links": pa.array([[link], [], [], []], pa.list_(LINK)),
-            "span.tags:string[]": pa.array([[], None, [], []], pa.list_(pa.string())),
+            "events": pa.array([[event], [], None, [bare]] + [None] * 16, pa.list_(EVENT)),
+            "links": pa.array([[link], [], [], []] + [[]] * 16, pa.list_(LINK)),
+            "span.tags:string[]": pa.array([[], None, [], []] * 5, pa.list_(pa.string())),
         }
     )
-    data = to_parquet(table)
+    data = encode_rows(table, {}, 12) if hand_written else to_parquet(table)
     of_links = [path for path in leaves_read(data) if path.startswith("links.list.element.attributes")]
     # That of booleans has no dictionary, so nothing says that it is empty.
     assert of_links == ["links.list.element.attributes.list.element.bool_value"]
@@ -154,6 +155,32 @@ def test_damage_is_an_error(place: str, hand_written: bool) -> None:
     bad = damaged_at(data, pages - 3 if place == "dictionary" else pages + 24)
     with pytest.raises((pa.ArrowException, OSError)):
         read(bad)
+
+
+@pytest.mark.parametrize("hand_written", [True, False])
+def test_any_damaged_byte_is_an_error_or_left_to_arrow(hand_written: bool) -> None:
+    """No checksum covers the headers of pages, which say how many rows they have."""
+    table = pa.table(
+        {
+            "span.k": ["some text", "another", None, None] * 30,
+            "span.l": ["x", None, "y", "z"] * 30,
+            "span.n:int": [1, 2, None, None] * 30,
+            "span.x:double": [0.5, None, None, 1.5] * 30,
+            "span.b:bool": [True, None, None, False] * 30,
+        }
+    )
+    data = (encode_rows if hand_written else written_by_arrow)(table, {}, 40)
+    data = pa.py_buffer(data).to_pybytes()
+    metadata = pq.read_metadata(pa.BufferReader(data))
+    chunk = metadata.row_group(0).column(4)
+    for at in range(4, chunk.data_page_offset + chunk.total_compressed_size):
+        bad = damaged_at(data, at)
+        assert all(len(array) == len(table) for array in read_flat_columns(pa.py_buffer(bad), metadata).values())
+        try:
+            found = read(bad)
+        except (pa.ArrowException, OSError):
+            continue
+        assert list(map(len, found.values())) == [len(table)] * table.num_columns
 
 
 @pytest.mark.parametrize("count", [200, 300])
