@@ -189,7 +189,8 @@ def _latest_ns(columns: dict[str, Any], times_ns: tuple[int, int]) -> int:
     if not all(name in columns and len(columns[name]) for name in _TRACE_TIMES):
         return 0
     starts, durations = (numbers(columns[name]) for name in _TRACE_TIMES)
-    within = times_ns[0] <= starts.min() and (starts + durations).max() <= times_ns[1]
+    ends = starts + durations  # of hostile times it may be beyond the largest number, which makes it negative
+    within = times_ns[0] <= starts.min() and ends.max() <= times_ns[1] and (ends >= starts).all()
     return int(starts.max()) if within and starts.min() > 0 else 0
 
 

@@ -72,6 +72,12 @@ def test_what_a_file_says(starts_s: list[int], times_s: tuple[int, int], latest_
     assert latest_trace_ns(data, (times_s[0] * S, times_s[1] * S)) == latest_s * S
 
 
+def test_an_end_beyond_all_numbers_is_not_early() -> None:
+    """Of hostile times the sum is negative."""
+    times = {"trace_start_ns": pa.array([S, 2**63 - 5]), "trace_duration_ns": pa.array([S, 2**62])}
+    assert latest_trace_ns(to_parquet(pa.table(times)), (S, 2**63 - 1)) == 0
+
+
 def test_what_is_no_file_says_nothing() -> None:
     assert latest_trace_ns(b"no file", (0, 1)) == 0
 
