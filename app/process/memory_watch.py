@@ -1,6 +1,10 @@
-"""Gives memory that nobody uses back to the system from time to time: what ingest, sealing and queries have left."""
+"""Gives memory that nobody uses back to the system from time to time: what ingest, sealing and queries have left, and
+cycles of objects, for which the interpreter itself looks too seldom (`app.main.tune`).
+"""
 
 import asyncio
+import gc
+import time
 from typing import Any, Final
 
 import faust
@@ -11,14 +15,19 @@ from app.process.memory import grown_bytes, release_to_system
 _EVERY_S: Final = 10.0
 # Of less it is not worth while.
 _BYTES_MIN: Final = 64 << 20
+# A full garbage collection holds the GIL: some 20 ms, and longer with a catalogue of 100,000 blocks. So the next one
+# comes later, the longer this one takes. It should find little: a cycle with an error in it is a fault of ours.
+_COLLECT_EVERY_S: Final = 300.0
+_COLLECT_SHARE: Final = 1 / 6000
 
 
 class MemoryWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
     """One for a process. Queries do so by themselves, when they end; a seal and a burst of requests do not."""
 
-    def __init__(self, every_s: float = _EVERY_S, **kwargs: Any) -> None:
+    def __init__(self, every_s: float = _EVERY_S, collect_every_s: float = _COLLECT_EVERY_S, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._every_s = every_s
+        self._every_s, self._collect_every_s = every_s, collect_every_s
+        self._collect_s = time.monotonic() + collect_every_s
         self._timer: asyncio.TimerHandle | None = None
         self._running: asyncio.Future[bool] | None = None
 
@@ -35,7 +44,16 @@ class MemoryWatch(faust.Service):  # type: ignore[misc]  # Faust has no types he
         self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look)
 
     def _look(self) -> None:
-        if grown_bytes() > _BYTES_MIN:
+        if time.monotonic() >= self._collect_s:
+            self._running = asyncio.get_running_loop().run_in_executor(None, self._collect)
+        elif grown_bytes() > _BYTES_MIN:
             # On a thread: the allocator's own locks apart, nothing waits for it.
             self._running = asyncio.get_running_loop().run_in_executor(None, release_to_system)
         self._again()
+
+    def _collect(self) -> bool:
+        begun_s = time.monotonic()
+        gc.collect()
+        took_s = time.monotonic() - begun_s
+        self._collect_s = begun_s + took_s + max(self._collect_every_s, took_s / _COLLECT_SHARE)
+        return release_to_system()

@@ -22,6 +22,7 @@ from agents.distributor.span_writer import NotAcknowledged, Outcome, Request, Sp
 from app.receivers.batcher import Settled, Writing
 from app.receivers.input_budget import InputBytes, Overloaded
 from app.receivers.unsettled import UnsettledRequests
+from tables.errors import as_value
 from tables.wall import ENDINGS
 
 log = logging.getLogger(__name__)
@@ -245,6 +246,8 @@ class RequestBatcher:
             fault = err if isinstance(err, Exception) else KafkaUnavailable(f"the request was not written: {err!r}")
             if isinstance(err, MemoryError):
                 fault = Overloaded("no memory is left for the request; send again later")
+            if isinstance(fault, KafkaUnavailable | Overloaded):
+                as_value(fault)  # it says all; its traceback would keep the batch
             for waiting in batch:
                 waiting.settle(fault)
             if isinstance(err, ENDINGS):

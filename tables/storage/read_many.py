@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
 
-from tables.errors import DamagedError, StorageError
+from tables.errors import DamagedError, StorageError, as_value
 from tables.storage.at_once import at_once
 
 K = TypeVar("K")
@@ -31,10 +31,10 @@ def read_many(read: Callable[[K], V], keys: Sequence[K]) -> dict[K, V | StorageE
         try:
             return read(key)
         except DamagedError as err:
-            return err
+            return as_value(err)
         except StorageError as err:
             with lock:
-                failures.append(err)
+                failures.append(as_value(err))
             return err
 
     if len(keys) <= 1:

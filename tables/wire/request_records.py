@@ -119,7 +119,8 @@ def _decode(group: list[tuple[int, bytes]], records: Sequence[RequestRecord], ou
         if not is_fault(err):
             raise
         if len(group) == 1:
-            out.problems[group[0][0]] = err if isinstance(err, WireError) else WireError(repr(err)[:200], "unexpected")
+            problem = as_value(err) if isinstance(err, WireError) else WireError(repr(err)[:200], "unexpected")
+            out.problems[group[0][0]] = problem
             return
         half = len(group) // 2
         _decode(group[:half], records, out)

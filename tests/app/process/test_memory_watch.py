@@ -1,7 +1,9 @@
 """What is free goes back to the system without a query that asks for it."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -41,3 +43,33 @@ def test_only_much_is_given_back(monkeypatch: pytest.MonkeyPatch, grown_mb: int,
     asyncio.run(run())
     assert bool(threads) is released
     assert threading.get_ident() not in threads
+
+
+class Ring:
+    """One that only a garbage collection frees."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_cycles_are_freed(monkeypatch):
+    """Also of objects that have become old: those of the young the interpreter frees."""
+    monkeypatch.setattr(memory_watch, "grown_bytes", lambda: 0)
+
+    async def use() -> None:
+        watch = MemoryWatch(every_s=0.001, collect_every_s=0.02)
+        ring = Ring()
+        gc.collect()
+        freed = asyncio.Event()
+        weakref.finalize(ring, asyncio.get_running_loop().call_soon_threadsafe, freed.set)
+        await watch.on_start()
+        del ring
+        async with asyncio.timeout(10):
+            await freed.wait()
+        await watch.on_stop()
+
+    gc.disable()
+    try:
+        asyncio.run(use())
+    finally:
+        gc.enable()
