@@ -19,6 +19,7 @@ from tables.parquet.encode_column import encode_flat
 from tables.parquet.encode_file import encode_parquet, encode_rows
 from tables.parquet.encode_lists import encode_sparse_lists
 from tables.parquet.flat_levels import FlatLevels
+from tables.parquet.read_whole import read_whole
 from tables.parquet.write import key_values, with_statistics, written_by_arrow
 from tables.schema import EVENT, LINK
 from tests.helpers.blocks.parquet_files import bits, plain, source_of, span_tables
@@ -34,6 +35,24 @@ def statistics_of(file: pq.ParquetFile, number: int) -> Any:
         return None
     bounds = (repr(found.min), repr(found.max)) if found.has_min_max else None
     return found.null_count, bounds
+
+
+def test_a_dictionary_that_grew_too_large_has_pages_of_both_kinds() -> None:
+    """Arrow writes them, and they are compressed one by one."""
+    rows = 14_000
+    events = [
+        {"time_ns": n, "name": f"{n:06d} {'x' * 120}", "attributes": [{"key": "k", "int_value": n}]}
+        for n in range(rows)
+    ]
+    table = pa.table({"events": pa.array([[one] for one in events], pa.list_(EVENT))})
+    data = encode_rows(table, {}, 5000)
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    names = next(
+        leaf for n in range(9) if (leaf := file.metadata.row_group(0).column(n)).path_in_schema.endswith("name")
+    )
+    assert {"PLAIN", "RLE_DICTIONARY"} <= set(names.encodings)
+    assert file.read().equals(table)
+    assert read_whole(pa.py_buffer(data), file.metadata, ())["events"].equals(table["events"].chunk(0))
 
 
 @given(span_tables(), st.integers(1, 20))
