@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.standalone.ports import free_port
 from benchmarks.hostile.kafka_proxy import KafkaProxy
 from tests.harness.brokers import Brokers
 from tests.harness.cluster import Cluster
+from tests.harness.ports import own_port
 
 # Short, so that a stall is longer than all of them within seconds.
 SETTINGS: Final = {
@@ -37,7 +37,7 @@ class BehindProxy:
 @contextmanager
 def behind_proxy(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[BehindProxy]:
     """Running and ready inside, stopped outside. folder: exists, for all that is written. Raises: BenchError"""
-    proxy_port = free_port()
+    proxy_port = own_port()
     # Clients are told to come to the proxy.
     with (
         Brokers(folder, settings=_KAFKA, advertised_port=proxy_port) as brokers,

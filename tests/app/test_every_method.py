@@ -20,9 +20,9 @@ from app.receivers.input_budget import InputBudget
 from app.receivers.receiver import ReceiverContext
 from app.receivers.table import RECEIVERS
 from app.settings import load
-from app.standalone.ports import free_ports
 from app.targets import joined
 from app.targets.shared import Shared
+from tests.harness.ports import own_ports
 from tests.helpers.loops import in_loop
 from tests.helpers.querying.api import CREDENTIALS
 from tests.helpers.querying.other_tenants import OTHERS, backend, raw
@@ -97,7 +97,7 @@ def receivers(batcher: FakeBatcher) -> dict[str, Any]:
         body_threads=1,
     )
     found = {}
-    for row, port in zip(RECEIVERS, free_ports(len(RECEIVERS)), strict=True):
+    for row, port in zip(RECEIVERS, own_ports(len(RECEIVERS)), strict=True):
         section = row.section(settings)
         changes = {"endpoint": f"127.0.0.1:{port}"} | ({"tenant": "acme"} if hasattr(section, "tenant") else {})
         for name, value in changes.items():

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.standalone.ports import free_ports
 from benchmarks.hostile.kafka_proxy import FETCH, HEARTBEAT, Fault, KafkaProxy
+from tests.harness.ports import own_ports
 
 
 def answer(server: socket.socket) -> None:
@@ -31,7 +31,7 @@ def serve(connection: socket.socket) -> None:
 
 @pytest.fixture
 def proxy() -> Iterator[KafkaProxy]:
-    port, kafka_port = free_ports(2)
+    port, kafka_port = own_ports(2)
     with socket.create_server(("127.0.0.1", kafka_port)) as server:
         threading.Thread(target=answer, args=(server,), daemon=True).start()
         with KafkaProxy(port, kafka_port) as running:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from app.standalone.ports import free_port
 from tests.harness.client import Client, eventually, request
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
+from tests.harness.ports import own_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -89,7 +89,7 @@ class OwnCompactor:
     """A process with TARGET=compactor beside a cluster, over the same Kafka and the same bucket."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.port = free_port()
+        self.port = own_port()
         folder.mkdir()
         self.log = folder / "compactor.log"
         environment = {

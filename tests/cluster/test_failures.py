@@ -15,9 +15,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from app.standalone.ports import free_ports
 from tests.harness.client import Client, eventually, request
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
+from tests.harness.ports import own_ports
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -122,7 +122,7 @@ def alive(pid: int) -> bool:
 def test_separate_processes_and_tenants(cluster: Cluster, tmp_path: Path) -> None:
     """A distributor and a live store, each a process, on topics of their own, as the Procfile starts them; tenants."""
     otlp = "STRETTO_DISTRIBUTOR__RECEIVERS__OTLP__PROTOCOLS__"
-    live_http, receiver_http, otlp_grpc, otlp_http = free_ports(4)
+    live_http, receiver_http, otlp_grpc, otlp_http = own_ports(4)
     common = {
         **{name: value for name, value in os.environ.items() if not name.startswith("STRETTO_")},
         **SHORT_WINDOWS,

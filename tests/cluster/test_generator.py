@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.standalone.ports import free_port
 from tests.harness.client import Client, eventually
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
+from tests.harness.ports import own_port
 from tests.harness.remote_write_receiver import RemoteWriteReceiver, listening
 from tests.helpers.live.whole_way import request, span
 
@@ -127,7 +127,7 @@ def test_ends_without_kafka(tmp_path: Path, receiver: RemoteWriteReceiver) -> No
             "REMOTE_WRITE_URL": receiver.url,
             "STRETTO_DATA_DIR": str(tmp_path / "generator"),
             "STRETTO_METRICS_GENERATOR__REGISTRY__COLLECTION_INTERVAL_S": "0.5",
-            "PORT": str(free_port()),
+            "PORT": str(own_port()),
         }
         command = [
             Path(sys.executable).with_name("faust"),

@@ -14,10 +14,11 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from app.settings.models import TARGETS
-from app.standalone.ports import free_port, free_ports, is_free
+from app.standalone.ports import is_free
 from tests.harness.brokers import Brokers
 from tests.harness.client import START_NS, Client, eventually, request
 from tests.harness.cluster import OTHER_RECEIVERS, SHORT_WINDOWS, is_foreign
+from tests.harness.ports import own_port, own_ports
 from tests.helpers.files import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -40,7 +41,7 @@ SEVERAL: Sequence[tuple[Sequence[str], Mapping[str, int], Mapping[str, str]]] = 
 def base_port(lines: int) -> int:
     """One from which honcho can count."""
     while True:
-        first = free_port()
+        first = own_port()
         if all(is_free("127.0.0.1", first + PORT_STEP * n + i) for n in range(lines) for i in range(2)):
             return first
 
@@ -50,7 +51,7 @@ def started(
     folder: Path, lines: Sequence[str], counts: Mapping[str, int], settings: Mapping[str, str]
 ) -> Iterator[Any]:
     """honcho and a Kafka. Of what it yields, `urls` has the processes' addresses by their names."""
-    otlp, otlp_http, *others = free_ports(2 + len(OTHER_RECEIVERS))
+    otlp, otlp_http, *others = own_ports(2 + len(OTHER_RECEIVERS))
     receivers = "STRETTO_DISTRIBUTOR__RECEIVERS__"
     first = base_port(len(lines))
     command = [sys.executable, "-m", "honcho", "start", "-e", os.devnull, "-d", str(ROOT), "-p", str(first)]

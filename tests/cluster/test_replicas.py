@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from app.standalone.ports import free_port
 from tests.harness.client import Client, eventually, request
 from tests.harness.cluster import SHORT_WINDOWS, Cluster
 from tests.harness.other_process import OtherProcess
+from tests.harness.ports import own_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -26,7 +26,7 @@ def zones(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, O
     """`stretto run` in zone a, a live store in zone b."""
     folder = tmp_path_factory.mktemp("zones")
     with (
-        Cluster(folder, {**SHORT_WINDOWS, "ZONE": "a", INTERNAL: str(free_port())}) as running,
+        Cluster(folder, {**SHORT_WINDOWS, "ZONE": "a", INTERNAL: str(own_port())}) as running,
         OtherProcess(running, folder, "live-store", "zone-b", ZONE="b") as replica,
     ):
         eventually(lambda: partitions_with(Client(running), 2), lambda count: count == 4, 60, "not two of each")

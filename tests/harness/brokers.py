@@ -10,9 +10,9 @@ from typing import Final, Self
 
 from app.standalone import jars, kafka, maven
 from app.standalone.child import Command
-from app.standalone.ports import free_ports
 from tests.harness.cluster import BenchError
 from tests.harness.ending import end_all
+from tests.harness.ports import own_ports
 
 _HEAP: Final = "-Xmx192m"
 _MESSAGE_BYTES: Final = 8 << 20
@@ -36,7 +36,7 @@ class Brokers:
         """folder: exists; data and logs go there. settings: further ones of Kafka. advertised_port: of a proxy, where a
         single broker tells its clients to come to
         """
-        ports = free_ports(2 * count)
+        ports = own_ports(2 * count)
         pinned = jars.locked()
         files = jars.ensure(pinned, jars.cache_dir(os.environ, jars.kafka_version(pinned)), print, maven.fetch)
         self._nodes = [

@@ -18,8 +18,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from app.standalone import jars, kafka, maven
-from app.standalone.ports import free_ports
 from tests.harness.ending import end
+from tests.harness.ports import own_ports
 from tests.helpers.files import ROOT
 
 VARIABLE: Final = "JDK_JAVA_OPTIONS"  # which Java's launcher reads
@@ -59,7 +59,7 @@ def _make(path: Path) -> None:
     )
     new = path.with_suffix(".new")
     with tempfile.TemporaryDirectory(dir=_FOLDER) as name:
-        folder, (port, controller) = Path(name), free_ports(2)
+        folder, (port, controller) = Path(name), own_ports(2)
         broker = kafka.Broker(folder / "kafka", folder / "log", port, controller, tuple(files), 1, 1 << 20, 3600)
         kafka.prepare(broker)
         runtime = kafka.java()

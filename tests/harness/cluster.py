@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from app.standalone.ports import free_ports
 from benchmarks import measure
+from tests.harness.ports import own_ports
 
 COMMAND: Final = (str(Path(sys.executable).with_name("stretto")), "run")
 READY_S: Final = 180.0  # the first start downloads a Kafka
@@ -60,7 +60,7 @@ class Cluster:
         """`folder` exists; data and log go there. `settings`: further environment variables."""
         self.data_dir = folder / "data"
         self.log = folder / "stretto.log"
-        http, grpc, otlp_http, kafka, *others = free_ports(4 + len(OTHER_RECEIVERS))
+        http, grpc, otlp_http, kafka, *others = own_ports(4 + len(OTHER_RECEIVERS))
         # By their names in app.receivers.table.
         self.receivers = {name: f"127.0.0.1:{port}" for name, port in zip(OTHER_RECEIVERS, others, strict=True)}
         self.http_url = f"http://127.0.0.1:{http}"

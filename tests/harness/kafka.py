@@ -12,8 +12,8 @@ from typing import Final, Self
 
 from app.standalone import jars, kafka, maven
 from app.standalone.child import Command
-from app.standalone.ports import free_ports
 from tests.harness.ending import end
+from tests.harness.ports import own_ports
 from tests.helpers.tls import Authority
 
 USER, PASSWORD = "stretto", "a pass-word; with 8% $"  # what files and JAAS must not trip over
@@ -40,7 +40,7 @@ class SecureKafka:
         self._broker_pair = self.authority.issue("broker")
         self._folder = folder
         self.log = folder / "kafka.log"
-        port, controller, *others = free_ports(5)
+        port, controller, *others = own_ports(5)
         names = ("sasl", "sasl_tls", "tls")
         self.addresses = {name: f"127.0.0.1:{port}" for name, port in zip(names, others, strict=True)}
         files = jars.ensure(

@@ -10,9 +10,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
 
-from app.standalone.ports import free_port
 from tests.harness.cluster import BenchError
 from tests.harness.ending import end
+from tests.harness.ports import own_port
 
 REGION: Final = "us-east-1"
 SECRET: Final = "secret"  # moto takes any
@@ -35,7 +35,7 @@ def moto_options(address: str) -> dict[str, Any]:
 @contextmanager
 def moto_process(bucket: str, log: Path) -> Iterator[str]:
     """host:port of a server that listens, and has the empty bucket. Raises: BenchError"""
-    port = free_port()
+    port = own_port()
     address = f"127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with log.open("wb") as file:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from app.standalone.ports import free_ports
 from tests.harness.client import Client
 from tests.harness.cluster import OTHER_RECEIVERS, Cluster
+from tests.harness.ports import own_ports
 
 STOP_S = 30.0  # as Kubernetes does: a live store hands its partitions over
 
@@ -22,7 +22,7 @@ class OtherProcess:
         name = name or target
         self.log = folder / f"{name}.log"
         self._folder = folder
-        http, internal, grpc, otlp_http, *others = free_ports(4 + len(OTHER_RECEIVERS))
+        http, internal, grpc, otlp_http, *others = own_ports(4 + len(OTHER_RECEIVERS))
         receivers = "STRETTO_DISTRIBUTOR__RECEIVERS__"
         self.http_url = f"http://127.0.0.1:{http}"
         self.otlp_address = f"127.0.0.1:{grpc}"

@@ -17,8 +17,8 @@ from typing import Any, Self
 import pytest
 import yaml
 
-from app.standalone.ports import free_port
 from tests.harness.ending import end
+from tests.harness.ports import own_port
 from tests.helpers.files import ROOT
 from tests.helpers.missing import skip_or_fail
 
@@ -78,7 +78,7 @@ class Prometheus:
             "storage": {"exemplars": {"max_exemplars": 100_000}},
             "scrape_configs": [{"job_name": "stretto", "static_configs": [{"targets": list(scraped)}]}],
         }
-        self._address = f"127.0.0.1:{free_port()}"
+        self._address = f"127.0.0.1:{own_port()}"
         self.url = f"http://{self._address}"
         self.write_url = f"{self.url}/api/v1/write"
         self._process: subprocess.Popen[bytes] | None = None

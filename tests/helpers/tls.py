@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from agents.distributor.span_writer import Outcome, Request
 from app.settings import Settings
-from app.standalone.ports import free_ports
 from app.targets.receiver_servers import ReceiverServers
+from tests.harness.ports import own_ports
 from tests.helpers.receiving.limits import tenancy_without_limits
 
 POLL_S = 0.05
@@ -77,7 +77,7 @@ def receiving(use: Callable[[str, str], Awaitable[None]], tls: dict[str, str], *
     writer = Writer()
 
     async def main() -> None:
-        grpc_at, http_at = (f"127.0.0.1:{port}" for port in free_ports(2))
+        grpc_at, http_at = (f"127.0.0.1:{port}" for port in own_ports(2))
         protocols = {"grpc": {"endpoint": grpc_at, "tls": tls}, "http": {"endpoint": http_at, "tls": tls}}
         settings = Settings.model_validate(
             {

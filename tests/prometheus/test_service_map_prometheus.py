@@ -17,7 +17,7 @@ from app.api.page.page_config import PageConfig
 from app.api.status.process import PROCESS, Process
 from app.settings.sections.remote_write import Authorization
 from app.settings.sections.ui import ServiceGraph
-from app.standalone.ports import free_port
+from tests.harness.ports import own_port
 from tests.harness.prometheus import Prometheus, program
 from tests.helpers.querying.api import api_over, serving
 from tests.helpers.querying.engine import Engine
@@ -166,7 +166,7 @@ def test_a_time_without_samples_is_empty(prometheus):
 
 
 def test_a_prometheus_that_is_away_or_refuses_is_named():
-    port = free_port()
+    port = own_port()
     with counts("unreachable"):
         status, text = ask(ServiceGraph(prometheus_url=f"http://user:secret@127.0.0.1:{port}/x"), "")
     assert status == 503

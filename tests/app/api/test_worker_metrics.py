@@ -7,7 +7,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from app.api.status.worker_metrics import merge, of_workers
-from app.standalone.ports import free_port
+from tests.harness.ports import own_port
 from tests.helpers.querying.api import api_over, serving
 
 ONE = """# HELP a_total Of a.
@@ -60,7 +60,7 @@ def test_openmetrics_has_one_end():
 
 def test_real_ones(backend):
     """Both formats of a real process parse, and one that does not answer is told."""
-    gone = f"127.0.0.1:{free_port()}"
+    gone = f"127.0.0.1:{own_port()}"
 
     async def use(base: str) -> None:
         own = base.removeprefix("http://")

@@ -16,7 +16,7 @@ from app.receivers.http_body import http_runner
 from app.receivers.input_budget import InputBudget
 from app.receivers.jaeger.udp import UdpReceiver
 from app.receivers.otlp.export import EXPORT
-from app.standalone.ports import free_port
+from tests.harness.ports import own_port
 from tests.helpers.receiving.receivers import FakeBatcher
 
 TRIES = 64
@@ -40,7 +40,7 @@ def test_datagrams():
     """By the sender's address: two receivers, each gets some, none is lost."""
 
     async def main() -> None:
-        port, batchers = free_port(), [FakeBatcher(), FakeBatcher()]
+        port, batchers = own_port(), [FakeBatcher(), FakeBatcher()]
         receivers = [udp(batcher, port) for batcher in batchers]
         for receiver in receivers:
             await start_listening(receiver, str(port), "setting", reuse_port=True)
@@ -76,7 +76,7 @@ def test_connections():
     """Two HTTP servers on one port."""
 
     async def main() -> None:
-        port = free_port()
+        port = own_port()
         sites = []
         for number in range(2):
             sites.append(await site(number, port))
@@ -99,7 +99,7 @@ def test_grpc_and_strangers():
     """The gRPC receiver shares, too; a process that does not share is refused, as ever."""
 
     async def main() -> None:
-        port = free_port()
+        port = own_port()
 
         def receiver() -> GrpcReceiver:
             access = Access(multitenancy=False)

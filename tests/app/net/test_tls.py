@@ -20,9 +20,10 @@ from app.net.file_watch import RELOADS, FileWatch
 from app.net.tls import TlsFiles, tls_context
 from app.receivers.otlp.export import EXPORT
 from app.settings import Settings
-from app.standalone.ports import Listener, free_ports
+from app.standalone.ports import Listener
 from app.standalone.run import wait_ready
 from app.targets.query_server import QueryServer
+from tests.harness.ports import own_ports
 from tests.helpers.querying.api import FakeBackend, in_auth_file
 from tests.helpers.querying.shared_port import ask_grpc
 from tests.helpers.tls import POLL_S, Authority, Pair, in_settings, receiving
@@ -153,7 +154,7 @@ def test_query_api(authority, stranger, tmp_path):
                 return False
 
     async def main() -> None:
-        (port,) = free_ports(1)
+        (port,) = own_ports(1)
         where = f"127.0.0.1:{port}"
         settings = Settings.model_validate(
             {

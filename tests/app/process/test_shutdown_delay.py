@@ -9,8 +9,8 @@ import aiohttp
 from app.main import build
 from app.process.shutdown import ShutdownDelay
 from app.settings import Settings
-from app.standalone.ports import free_port
 from app.targets.query_server import QueryServer
+from tests.harness.ports import own_port
 from tests.helpers.querying.api import FakeBackend
 
 
@@ -27,7 +27,7 @@ def test_ready_says_so_and_all_else_goes_on() -> None:
 
     async def main() -> list[tuple[int, int]]:
         nonlocal stops
-        port = free_port()
+        port = own_port()
         settings = Settings.model_validate({"server": {"http_listen_address": "127.0.0.1", "http_listen_port": port}})
         server = QueryServer(settings, FakeBackend())
         server.stopping = lambda: stops

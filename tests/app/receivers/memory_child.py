@@ -15,7 +15,7 @@ from app.receivers.input_budget import InputBudget
 from app.receivers.otlp.export import EXPORT
 from app.receivers.otlp.http import build_http_receiver
 from app.receivers.request_batcher import BatchLimits, RequestBatcher
-from app.standalone.ports import free_ports
+from tests.harness.ports import own_ports
 
 MIB = 1 << 20
 
@@ -26,7 +26,7 @@ class Writer:
 
 
 async def main() -> None:
-    grpc_port, http_port = free_ports(2)
+    grpc_port, http_port = own_ports(2)
     budget, access = InputBudget(256 * MIB), Access(multitenancy=False)
     batcher = RequestBatcher(Writer(), BatchLimits(0.01, 1_500_000, 10))
     server = GrpcReceiver(batcher, f"127.0.0.1:{grpc_port}", access, EXPORT, message_bytes_max=64 * MIB, budget=budget)

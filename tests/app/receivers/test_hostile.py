@@ -15,8 +15,8 @@ from app.receivers.http_body import BodyLimits
 from app.receivers.otlp.export import EXPORT
 from app.receivers.otlp.http import build_http_receiver
 from app.receivers.request_batcher import IN_FLIGHT_BYTES, BatchLimits, RequestBatcher
-from app.standalone.ports import free_ports
 from tables.wire.otlp.descriptor import RequestHandler
+from tests.harness.ports import own_ports
 from tests.helpers.live.whole_way import request, span
 from tests.helpers.loops import in_loop
 from tests.helpers.receiving.hostile import FRAMES, HUGE_LENGTHS, groups, spread_groups, writer
@@ -65,7 +65,7 @@ async def test_over_http(body: bytes) -> None:
 async def test_over_grpc(body: bytes) -> None:
     """INVALID_ARGUMENT, which no client sends again; the neighbours are acknowledged."""
     made, producer = writer()
-    (port,) = free_ports(1)
+    (port,) = own_ports(1)
     access = Access(multitenancy=True)
     server = GrpcReceiver(RequestBatcher(made, LIMITS), f"127.0.0.1:{port}", access, EXPORT, message_bytes_max=1 << 24)
     await server.start()

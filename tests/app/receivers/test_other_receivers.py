@@ -25,9 +25,9 @@ from app.receivers.receiver import ReceiverContext
 from app.receivers.table import RECEIVERS
 from app.receivers.translating_http import REJECTED_HEADER
 from app.settings import Settings
-from app.standalone.ports import free_port
 from tables.wire.jaeger import jaeger_pb2
 from tables.wire.jaeger.thrift import datagram_to_otlp
+from tests.harness.ports import own_port
 from tests.helpers.receiving.jaeger import batch, datagram, encoded, span, tag
 from tests.helpers.receiving.receivers import FakeBatcher
 
@@ -42,7 +42,7 @@ def serve(
     """Runs `use(batcher, address)` while the receiver listens."""
 
     async def main() -> Any:
-        address, batcher = f"127.0.0.1:{free_port()}", FakeBatcher(answer or Outcome(1))
+        address, batcher = f"127.0.0.1:{own_port()}", FakeBatcher(answer or Outcome(1))
         row = ROWS[name]
         section = row.section(Settings()).model_copy(update={"endpoint": address, **options})
         context = ReceiverContext(

@@ -15,8 +15,8 @@ from app.net.access import Access
 from app.receivers.grpc import GrpcReceiver
 from app.receivers.otlp.export import EXPORT
 from app.settings import Settings
-from app.standalone.ports import free_port
 from app.targets.query_server import QueryServer
+from tests.harness.ports import own_port
 from tests.helpers.querying.api import CREDENTIALS, FakeBackend
 from tests.helpers.querying.shared_port import ask_grpc
 from tests.helpers.receiving.receivers import FakeBatcher
@@ -26,7 +26,7 @@ def served(use, **server) -> FakeBackend:
     """Runs `use(host:port)` while the server of these settings runs."""
 
     async def main():
-        where = {"http_listen_address": "127.0.0.1", "http_listen_port": free_port()}
+        where = {"http_listen_address": "127.0.0.1", "http_listen_port": own_port()}
         settings = Settings.model_validate({"server": where | server})
         queries = QueryServer(settings, backend)
         await queries.on_start()
@@ -105,7 +105,7 @@ def test_receiver_over_grpc():
     """OTLP over gRPC wants the same tokens."""
 
     async def main():
-        port = free_port()
+        port = own_port()
         server = GrpcReceiver(
             FakeBatcher(),
             f"127.0.0.1:{port}",

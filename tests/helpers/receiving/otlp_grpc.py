@@ -18,7 +18,7 @@ from app.net.http_guard import GRPC_CONNECTIONS
 from app.receivers.grpc import GrpcReceiver
 from app.receivers.input_budget import InputBudget
 from app.receivers.otlp.export import EXPORT
-from app.standalone.ports import free_port
+from tests.harness.ports import own_port
 from tests.helpers.receiving.receivers import FakeBatcher
 
 MIB = 1 << 20
@@ -36,7 +36,7 @@ def serving(
     """Runs `use(server, batcher, port)` while a server runs; afterwards nothing is held and nobody is connected."""
 
     async def main() -> Any:
-        port, batcher = free_port(), FakeBatcher(answer or Outcome(1))
+        port, batcher = own_port(), FakeBatcher(answer or Outcome(1))
         access = Access(multitenancy=multitenancy)
         server = GrpcReceiver(
             batcher,  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from app.standalone.ports import free_port
+from tests.harness.ports import own_port
 from tests.helpers.missing import skip_or_fail
 
 _READY_S: Final = 30.0
@@ -27,7 +27,7 @@ def real_cache_server(name: str) -> Iterator[int]:
     """Starts `memcached` or `redis-server`, and gives its port. Without it the test is skipped; in CI it fails."""
     if shutil.which(name) is None:
         skip_or_fail(f"{name} is not there (Debian, Ubuntu: apt-get install {name})")
-    port = free_port()
+    port = own_port()
     with _running([*_COMMANDS[name], str(port)]) as process:
         end_s = time.monotonic() + _READY_S
         while not _listens(port):

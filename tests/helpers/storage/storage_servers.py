@@ -22,8 +22,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from app.process.storage import anonymous_key
-from app.standalone.ports import free_port
 from tables.storage.config import Backend, StorageConfig
+from tests.harness.ports import own_port
 from tests.helpers.files import ROOT
 from tests.helpers.missing import skip_or_fail
 
@@ -147,7 +147,7 @@ def azure_server(folder: Path) -> Iterator[StorageServer]:
     node = shutil.which("node", path=f"{ROOT / 'build' / 'node' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
     if node is None or not _AZURITE.exists():
         skip_or_fail("Azurite is not there: `make test` installs it with npm (Debian, Ubuntu: apt-get install npm)")
-    port = free_port()
+    port = own_port()
     # It knows no version of the interface that is newer than itself.
     options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(folder)]
     process = subprocess.Popen(

@@ -12,7 +12,7 @@ import pytest
 from app.cli.main import main
 from app.cli.vulture.logfmt import line
 from app.cli.vulture.vulture import Vulture, VulturePlan
-from app.standalone.ports import free_port
+from tests.harness.ports import own_port
 from tests.helpers.querying.api import serving
 from tests.helpers.querying.known_traces_server import KnownTracesServer
 
@@ -89,7 +89,7 @@ def test_for_a_while_and_its_state(tmp_path: Path) -> None:
 
 def test_metrics_are_served() -> None:
     """From the start each error has its zero."""
-    port = free_port()
+    port = own_port()
 
     async def use(url: str) -> str:
         command = ["vulture", "--to-http", url, "--url", url, "--for", "4s", "--write-interval", "1s"]
