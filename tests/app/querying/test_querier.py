@@ -146,7 +146,7 @@ async def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
         def slow(*_: Any, cancelled: Any, **__: Any) -> Any:
             while not cancelled():
-                stopped.wait(0.005)
+                sum(range(1000))  # it computes: nobody keeps it from that
             stopped.set()
 
         monkeypatch.setattr(querier, "search", slow)
@@ -189,7 +189,7 @@ async def test_memory_is_given_back_however_a_query_ends(tmp_path: Path, monkeyp
                 await asked.search("t", SearchRequest(query="{ }"), QueryObserver())
             assert shared.bytes == 0
         monkeypatch.setattr(querier, "search", take(10 << 20, go_on.wait))
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TooManyRequests):
             await asked.search("t", SearchRequest(query="{ }"), QueryObserver())
         assert shared.bytes > 0
         go_on.set()
@@ -255,7 +255,7 @@ async def test_an_answer_for_nobody_is_freed_on_its_thread(tmp_path: Path, monke
     with world(tmp_path) as w:
         asked = await loaded(w, QueryLimits(threads=1, concurrent_max=1, timeout_s=0.1))
         monkeypatch.setattr(querier, "search", answer)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TooManyRequests):
             await found(asked)
         go_on.set()
         await asyncio.to_thread(asked._executor.pool.submit(int).result)
