@@ -87,7 +87,8 @@ async def test_streams(method: str) -> None:
 
 def receivers(batcher: FakeBatcher) -> dict[str, Any]:
     """All that there are, each on a free port of its own, as tenant acme's datagrams want it."""
-    settings = load({"STRETTO_MULTITENANCY_ENABLED": "true"}, Path("/nonexistent"))
+    # A copy: sections by default are the same for all settings, and are changed below.
+    settings = load({"STRETTO_MULTITENANCY_ENABLED": "true"}, Path("/nonexistent")).model_copy(deep=True)
     context = ReceiverContext(
         batcher=batcher,
         budget=InputBudget(1 << 24),
