@@ -16,11 +16,9 @@ _OF_THE_TEXT: Final = (hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
 
 
 def as_response(err: web.HTTPException) -> web.Response:
-    """What aiohttp would answer."""
+    """The response that aiohttp would send for the error."""
     as_value(err)
-    headers = {
-        name: value for name, value in err.headers.items() if name not in (hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
-    }
+    headers = {name: value for name, value in err.headers.items() if name not in _OF_THE_TEXT}
     return web.Response(status=err.status, reason=err.reason, text=err.text, headers=headers)
 
 

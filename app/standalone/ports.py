@@ -123,14 +123,6 @@ def free_port(host: str = "127.0.0.1", avoid: Collection[int] = ()) -> int:
     raise StandaloneError(f"no free port of {host} between {_FREE_PORTS[0]} and {_FREE_PORTS[-1]}")
 
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """As `free_port`, several different ports."""
-    found: list[int] = []
-    while len(found) < count:
-        found.append(free_port(host, found))
-    return found
-
-
 def _refusal(listener: Listener) -> str:
     text = f"port {listener.port} ({listener.what}) is in use"
     if not (owner := holder(listener.port)):

@@ -49,13 +49,17 @@ class BlockFile(ParquetSource):
     def describe(self) -> frozenset[str]:
         """As the base, from an end that this query has begun to read. Raises: DamagedError, StorageError"""
         self._wait()
-        return super().describe() if self._columns is None else self._columns
+        return self._described()
 
     def traces(self) -> TraceIndex:
         """As the base, from what this query has begun to read. Raises: DamagedError, StorageError"""
         if not self.knows_traces():
             self._wait()
         return super().traces()
+
+    def _described(self) -> frozenset[str]:
+        """As `describe`, without waiting: for what is itself waited for."""
+        return super().describe() if self._columns is None else self._columns
 
     def _wait(self) -> None:
         if (ahead := current_read_ahead()) is not None:
@@ -103,7 +107,7 @@ class BlockFile(ParquetSource):
         return {}
 
     def _fetch(self, columns: Collection[str], if_any: Collection[str], reserve: Reserve) -> Mapping[Range, Any]:
-        own = super().describe() if self._columns is None else self._columns
+        own = self._described()
         if if_any and own.isdisjoint(if_any):
             return {}
         chunks = self._chunks(sorted(columns))

@@ -80,7 +80,7 @@ class BlockWriter:
         tail, crc32 = tail_of(data), zlib.crc32(data)
         mark = f"-{crc32:08x}" if segment.merged else ""
         times_ns = segment.start_min_ns, segment.end_max_ns
-        found, latest_ns = _traces_of(data, times_ns, ids)
+        found, latest_ns = traces_of(data, times_ns, ids)
         filters = self._bloom.add(found)
         file = FileMeta(
             name=f"data-{len(self.files) if number is None else number:04d}{mark}.parquet",
@@ -98,7 +98,7 @@ class BlockWriter:
 
     def copy(self, file: FileMeta, data: Any) -> None:
         """Writes a file of another block as it is, under its name."""
-        found, latest_ns = _traces_of(data, (file.start_min_ns, file.end_max_ns))
+        found, latest_ns = traces_of(data, (file.start_min_ns, file.end_max_ns))
         filters = self._bloom.add(found)
         self._put(file.model_copy(update={**filters._asdict(), "trace_start_max_ns": latest_ns}), data)
 
@@ -169,13 +169,11 @@ def trace_ids_of(data: Any) -> Ids:
     return _ids(_columns_of(data, [_TRACE_ID]))
 
 
-def latest_trace_ns(data: Any, times_ns: tuple[int, int]) -> int:
-    """`FileMeta.trace_start_max_ns` of a file. In: its Parquet bytes; its start_min_ns and end_max_ns"""
-    return _latest_ns(_columns_of(data, _TRACE_TIMES), times_ns)
+def traces_of(data: Any, times_ns: tuple[int, int], ids: Ids | None = None) -> tuple[Ids, int]:
+    """As `trace_ids_of`, and `FileMeta.trace_start_max_ns` of the file.
 
-
-def _traces_of(data: Any, times_ns: tuple[int, int], ids: Ids | None = None) -> tuple[Ids, int]:
-    """What the two functions above say. ids: if they are known"""
+    In: its Parquet bytes; its start_min_ns and end_max_ns; ids: if they are known
+    """
     columns = _columns_of(data, _TRACE_TIMES if ids is not None else (_TRACE_ID, *_TRACE_TIMES))
     return _ids(columns) if ids is None else ids, _latest_ns(columns, times_ns)
 

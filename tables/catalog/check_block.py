@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from tables.blocks.bloom import bloom_path, checked_filter, filter_ranges, inline_filter
 from tables.blocks.meta import BlockMeta, FileMeta
-from tables.blocks.write import latest_trace_ns, trace_ids_of
+from tables.blocks.write import traces_of
 from tables.errors import DamagedError, StorageError
 from tables.parquet.read import ParquetSource
 from tables.storage.byte_cache import ByteCache
@@ -57,11 +57,10 @@ def _file(store: ObjectStore, meta: BlockMeta, file: FileMeta) -> Iterator[Probl
     if problem := _content(path, data, file):
         yield Problem(path, problem, "missing")
         return
-    ids = trace_ids_of(data)
+    ids, latest_ns = traces_of(data, (file.start_min_ns, file.end_max_ns))
     low, high = (ids[at].ljust(16, b"\0").hex() for at in (0, -1))
     if file.trace_id_min and (low, high) != (file.trace_id_min, file.trace_id_max):
         yield Problem(path, f"has trace ids from {low} to {high}; its meta says otherwise")
-    latest_ns = latest_trace_ns(data, (file.start_min_ns, file.end_max_ns))
     if file.trace_start_max_ns not in (0, latest_ns):
         yield Problem(path, f"has a last trace that begins at {latest_ns}; its meta says otherwise")
 

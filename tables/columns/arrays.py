@@ -98,9 +98,7 @@ def take_rows(array: Any, rows: Int64s) -> Any:
 
 def _taken_bits(array: Any, rows: Int64s) -> Any:
     """Booleans by rows: a byte each meanwhile, which says whether it is null, too."""
-    first, skipped = divmod(array.offset, 8)
-    packed = np.frombuffer(array.buffers()[1], np.uint8)[first:]
-    values = np.unpackbits(packed, count=skipped + len(array), bitorder="little")[skipped:]
+    values = boolean_slots(array)
     if not array.null_count:
         bits = np.packbits(values.take(rows), bitorder="little")
         return pa.Array.from_buffers(array.type, len(rows), [None, pa.py_buffer(bits)])
@@ -164,8 +162,28 @@ def narrow_dtype(size: int) -> np.dtype[Any]:
 
 def index_array(codes: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None) -> Any:
     """An integer Array over the memory of `codes`. valid: which are not null; None: all"""
-    bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    return pa.Array.from_buffers(pa.from_numpy_dtype(codes.dtype), len(codes), [bits, pa.py_buffer(codes)])
+    return number_array(codes, None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little")))
+
+
+def number_array(values: npt.NDArray[Any], bits: Any) -> Any:
+    """An Array over the memory of numbers. bits: a buffer that says which are not null, as Arrow has it; None: all"""
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [bits, pa.py_buffer(values)])
+
+
+def scattered(values: npt.NDArray[Any], at: Int64s, rows: int) -> npt.NDArray[Any]:
+    """An array of so many rows with the values at some of them, 0 elsewhere. at: the row of each value"""
+    out = np.zeros((rows, *values.shape[1:]), values.dtype)
+    out[at] = values
+    return out
+
+
+def boolean_slots(array: Any) -> npt.NDArray[np.uint8]:
+    """The values of a BooleanArray as 0 and 1, anything where it is null."""
+    if not len(array):
+        return np.empty(0, np.uint8)
+    first, skipped = divmod(array.offset, 8)
+    packed = np.frombuffer(array.buffers()[1], np.uint8)[first:]
+    return np.unpackbits(packed, count=skipped + len(array), bitorder="little")[skipped:]
 
 
 def dictionary(codes: npt.NDArray[Any], values: pa.Array) -> pa.DictionaryArray:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tables.columns.arrays import concat, index_array, narrow_dtype, numbers, valid_rows, value_slots
+from tables.columns.arrays import concat, index_array, narrow_dtype, number_array, numbers, valid_rows, value_slots
 from tables.columns.types import Bools
 from tables.merge.moved import Moved, Present
 
@@ -59,7 +59,7 @@ def joined_codes(
             codes = present.spread(codes)
         else:
             np.maximum(codes, 0, out=codes)
-        indices = pa.Array.from_buffers(pa.from_numpy_dtype(codes.dtype), total, [present.bits, pa.py_buffer(codes)])
+        indices = number_array(codes, present.bits)
     return pa.DictionaryArray.from_arrays(indices, values, safe=False)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tables.columns.arrays import valid_rows
+from tables.columns.arrays import scattered, valid_rows
 from tables.columns.types import Bools, Int64s
 
 # Of a column that no more rows have something in, only what is there is moved.
@@ -56,9 +56,7 @@ class Present:
 
     def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A value for each new row, 0 where there is none. In: as `values` gives them"""
-        out = np.zeros(self.rows, values.dtype)
-        out[self._new] = values
-        return out
+        return scattered(values, self._new, self.rows)
 
 
 class Moved:

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tables.columns.arrays import concat, value_slots
+from tables.columns.arrays import boolean_slots, concat, value_slots
 from tables.columns.types import Int64s
 from tables.merge.moved import Present
 
 
 def is_sparse(type_: Any) -> bool:
-    """Whether `joined_values` knows the type."""
+    """Whether `joined_values` can join columns of this type."""
     known = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string)
     return any(is_type(type_) for is_type in known)
 
@@ -35,14 +35,7 @@ def joined_values(arrays: Sequence[Any | None], type_: Any, present: Present) ->
 
 
 def _of_rows(array: Any, at: Int64s | None) -> npt.NDArray[Any]:
-    if pa.types.is_boolean(array.type):
-        values: npt.NDArray[Any] = np.empty(0, np.uint8)
-        if len(array):
-            first, skipped = divmod(array.offset, 8)
-            packed = np.frombuffer(array.buffers()[1], np.uint8)[first:]
-            values = np.unpackbits(packed, count=skipped + len(array), bitorder="little")[skipped:]
-    else:
-        values = value_slots(array)
+    values = boolean_slots(array) if pa.types.is_boolean(array.type) else value_slots(array)
     return values if at is None else values.take(at)
 
 

@@ -20,6 +20,7 @@ from tables.parquet.encode_pages import (
     plain_texts,
 )
 from tables.parquet.flat_levels import FlatLevels, PresentRows
+from tables.parquet.layout import STORED_NUMBERS
 from tables.parquet.write import hardly_repeats
 
 # Readers of one page read the dictionary, too.
@@ -29,14 +30,6 @@ _DISTINCT_SHARE_MAX: Final = 0.5
 _STATISTIC_BYTES_MAX: Final = 4096
 # Numbers that change less often are hashed once for each run of equal ones.
 _RUNS_SHARE_MAX: Final = 0.2
-# As Parquet stores them: there are no narrow integers.
-_STORED: Final[dict[Any, npt.DTypeLike]] = {
-    pa.int8(): "<i4",
-    pa.int32(): "<i4",
-    pa.uint32(): "<u4",
-    pa.int64(): "<i8",
-    pa.float64(): "<f8",
-}
 
 
 class _Values(Protocol):
@@ -161,7 +154,7 @@ def _values_of(array: Any, present: PresentRows) -> tuple[_Values, Any] | None:
         return _Bits(np.asarray(found.to_numpy(zero_copy_only=False))), found
     if pa.types.is_fixed_size_binary(type_):
         return _ids(array.drop_null() if array.null_count else array)
-    if type_ not in _STORED:
+    if type_ not in STORED_NUMBERS:
         return None
     return _numbers(pa.array(present.some(value_slots(array))) if array.null_count else array)
 
@@ -186,7 +179,7 @@ def _repeating_numbers(encoded: Any, present: PresentRows) -> tuple[_Values, Any
 
 
 def _numbers(present: Any) -> tuple[_Values, Any]:
-    stored = np.dtype(_STORED[present.type])
+    stored = np.dtype(STORED_NUMBERS[present.type])
     if present.type == pa.int8():
         return _bytes(present)
     # Doubles by their bits: there are several zeros and not-a-numbers.
@@ -274,4 +267,4 @@ def _stored(value: Any, type_: Any, zero: float) -> bytes:
         return value.encode()
     if isinstance(value, bytes):
         return value
-    return np.array(zero if value == 0 and type_ == pa.float64() else value, _STORED[type_]).tobytes()
+    return np.array(zero if value == 0 and type_ == pa.float64() else value, STORED_NUMBERS[type_]).tobytes()

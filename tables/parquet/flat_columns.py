@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tables.columns.arrays import ID_WORDS, narrow_dtype
+from tables.columns.arrays import ID_WORDS, narrow_dtype, number_array
 from tables.parquet import pages_together
 from tables.parquet.code_pages import CODECS, WIDTHS, flat_pages, one_run, page_body, page_header
 from tables.parquet.encode_pages import PLAIN, RLE, RLE_DICTIONARY
-from tables.parquet.layout import Storing, storing
+from tables.parquet.layout import STORED_NUMBERS, Storing, storing
 from tables.parquet.pages_together import JoinedPage
 from tables.parquet.presence import ColumnPresence, PresenceReader
 
@@ -27,14 +27,6 @@ _DICTIONARY_BYTES_MAX: Final = 2 << 20
 _TOGETHER_BYTES: Final = 4 << 20
 _LENGTH_BYTES: Final = 4
 _NOTHING: Final = np.empty(0, np.uint8)
-# As Parquet stores numbers: there are no narrow ones.
-_STORED: Final[dict[Any, npt.DTypeLike]] = {
-    pa.int8(): "<i4",
-    pa.int32(): "<i4",
-    pa.uint32(): "<u4",
-    pa.int64(): "<i8",
-    pa.float64(): "<f8",
-}
 _PHYSICAL: Final = {"<i4": "INT32", "<u4": "INT32", "<i8": "INT64", "<f8": "DOUBLE"}
 # Arrow reads what is damaged, and says so as it does of other columns.
 _DAMAGE: Final = (IndexError, ValueError, OSError, pa.ArrowException)
@@ -119,7 +111,7 @@ def _is_known(type_: Any, chunk: Any) -> bool:
         return physical == "BOOLEAN" and not chunk.has_dictionary_page
     if pa.types.is_fixed_size_binary(type_):
         return bool(physical == "FIXED_LEN_BYTE_ARRAY")
-    return type_ in _STORED and bool(physical == _PHYSICAL[str(_STORED[type_])])
+    return type_ in STORED_NUMBERS and bool(physical == _PHYSICAL[str(STORED_NUMBERS[type_])])
 
 
 def _draft(view: memoryview, leaf: _FlatLeaf, rows: int, presences: PresenceReader) -> _Draft | None:
@@ -231,18 +223,14 @@ def _array(draft: _Draft, presences: PresenceReader, texts: Any | None, codes: n
         return _fixed(leaf.type, found.take(codes, axis=0), presence)
     if len(values) != draft.dictionary.values:
         raise ValueError("a dictionary of another size")
-    spread = presence.spread(codes)
-    indices = pa.Array.from_buffers(
-        pa.from_numpy_dtype(spread.dtype), presence.rows, [presence.bits, pa.py_buffer(spread)]
-    )
-    return pa.DictionaryArray.from_arrays(indices, values, safe=False)
+    return pa.DictionaryArray.from_arrays(number_array(presence.spread(codes), presence.bits), values, safe=False)
 
 
 def _plain(type_: Any, body: bytes) -> npt.NDArray[Any]:
     """Values in the encoding PLAIN. Fixed-size binary ones come as whatever has their width."""
     if pa.types.is_fixed_size_binary(type_):
         return np.frombuffer(body, ID_WORDS.get(type_.byte_width, np.dtype(("V", type_.byte_width))))
-    values = np.frombuffer(body, _STORED[type_])
+    values = np.frombuffer(body, STORED_NUMBERS[type_])
     return values.astype(type_.to_pandas_dtype(), copy=False)
 
 

@@ -26,12 +26,12 @@ class PresentRows:
         self.pages, self.ends, self.at = pages, ends, at
 
     def some(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Those of the rows."""
+        """What the rows that have a value hold. In: a number for each row of the column"""
         return values if self.at is None else values.take(self.at)
 
 
 class FlatLevels:
-    """Those of the columns of a table, which must stay while they are made.
+    """The definition levels of the columns of a table. The columns must live as long: they are told apart by address.
 
     starts: the first row of each page, and the number of rows, at least 1
     """
@@ -43,7 +43,7 @@ class FlatLevels:
         self._made: dict[tuple[int, int], PresentRows] = {}  # by address and offset of the bits
 
     def of(self, array: Any) -> PresentRows:
-        """The rows of a column."""
+        """The rows in which a column has a value, and their levels."""
         if not array.null_count:
             return self._all
         bits = (array.indices if pa.types.is_dictionary(array.type) else array).buffers()[0]

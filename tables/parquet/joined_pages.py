@@ -6,9 +6,9 @@ dictionary need nothing but each other:
     PAR1 | page of file 1 | page of file 2 | … | footer, PAR1
 
 A chunk has one dictionary. So where each file has its own, the pages are read as codes: behind a dictionary of the
-numbers 0, 1, 2 … they are a column of numbers (as in `codes`). The dictionaries become pages of values of a second
-chunk: their bodies are the same, only the headers are others. That pays for texts; numbers with dictionaries become a
-row group for each file, which are described all at once.
+numbers 0, 1, 2 … they are a column of numbers (as in `pages_together`). The dictionaries become pages of values of a
+second chunk: their bodies are the same, only the headers are others. That pays for texts; numbers with dictionaries
+become a row group for each file, which are described all at once.
 
     PAR1 | dictionary 0, 1, 2 …, page of file 1, page of file 2, … | footer, PAR1
     PAR1 | header, dictionary of file 1, header, dictionary of file 2, … | footer, PAR1
@@ -18,7 +18,6 @@ Source: github.com/apache/parquet-format, parquet.thrift (the names below)
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -29,9 +28,10 @@ from tables.columns.arrays import index_array, one_array, ranges
 from tables.columns.types import Int64s
 from tables.parquet import thrift
 from tables.parquet.code_pages import CODECS
-from tables.parquet.encode_pages import DATA_PAGE, DICTIONARY_PAGE, PLAIN, RLE, RLE_DICTIONARY, dictionary_page
-from tables.parquet.footer import MAGIC, column_chunk, file_end, row_group
+from tables.parquet.encode_pages import DATA_PAGE, DICTIONARY_PAGE, PLAIN, RLE, RLE_DICTIONARY
+from tables.parquet.footer import MAGIC, file_end
 from tables.parquet.layout import ColumnLayout, Storing, column_type, layout_of, leaf_head
+from tables.parquet.made_column import checked, numbers_page, read_column
 
 _INT32: Final = 1
 _CODES: Final = pa.field("codes", pa.int32())
@@ -96,7 +96,7 @@ def _row_groups(column: str, chunks: Sequence[Chunk]) -> Any:
     end = file_end([(described.elements, described.element_count)], groups, total)
     file = pq.ParquetFile(pa.BufferReader(b"".join([MAGIC, *(chunk.data for chunk in chunks), end])), pre_buffer=False)
     read = file.reader.read_row_groups(range(len(chunks)), column_indices=[0], use_threads=False)
-    return _checked(one_array(read.column(0)), total)
+    return checked(one_array(read.column(0)), total)
 
 
 def _plain(column: str, chunks: Sequence[Chunk]) -> Any:
@@ -123,7 +123,7 @@ def _coded(column: str, chunks: Sequence[Chunk]) -> Any | None:
     values = _values(column, chunks, of_values)
     kind = Storing(_INT32, (PLAIN, RLE, RLE_DICTIONARY), chunks[0].storing.codec)
     pages = [data[begin:] for data, _, begin, _ in chunks]
-    codes = _read(layout_of(_CODES), kind, _numbers_page(most, kind.codec), pages, int(rows.sum()))
+    codes = _read(layout_of(_CODES), kind, numbers_page(most, kind.codec), pages, int(rows.sum()))
     return _looked_up(column, codes, values, counts, rows)
 
 
@@ -247,22 +247,5 @@ def _long_varints(numbers: Int64s) -> Any:
 
 def _read(described: ColumnLayout, storing: Storing, dictionary: bytes, pages: Sequence[Any], rows: int) -> Any:
     """The column that some pages are. dictionary: the page of one, or nothing"""
-    size = len(dictionary) + sum(map(len, pages))
-    chunk = column_chunk(leaf_head(storing, described.paths[0][1]), rows, len(MAGIC), len(dictionary), size)
-    end = file_end([(described.elements, described.element_count)], [row_group([chunk], size, rows)], rows)
-    file = pq.ParquetFile(pa.BufferReader(b"".join([MAGIC, dictionary, *pages, end])), pre_buffer=False)
-    return _checked(one_array(file.reader.read_row_group(0, column_indices=[0], use_threads=False).column(0)), rows)
-
-
-def _checked(array: Any, rows: int) -> Any:
-    if len(array) != rows:
-        raise pa.ArrowInvalid(f"pages have {len(array)} rows of {rows}")
-    return array
-
-
-@lru_cache(maxsize=256)
-def _numbers_page(count: int, codec: int) -> bytes:
-    """The dictionary page of the numbers 0 to count - 1, and perhaps some more."""
-    count = 1 << (count - 1).bit_length()
-    body, name = np.arange(count, dtype="<i4").tobytes(), CODECS[codec]
-    return dictionary_page(body, count, None if name is None else pa.compress(body, codec=name, asbytes=True))
+    elements = described.elements, described.element_count
+    return read_column(leaf_head(storing, described.paths[0][1]), elements, dictionary, pages, rows)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tables.columns.arrays import numbers
+from tables.columns.trace_facts import trace_times
 from tables.columns.types import Int64s
 
 # What else of the parts a fact needs.
@@ -44,16 +45,10 @@ def joint_fact(column: str, parts: Parts, own: Mapping[str, Any]) -> Any | None:
     """
     if column in ("root_name", "root_service"):
         return _of_root(own["root_name"], own[column], parts)
-    begins = parts.offsets[:-1]
     starts = numbers(own["trace_start_ns"])
-    timed = starts > 0
-    first = np.minimum.reduceat(np.where(timed, starts, np.iinfo(np.int64).max), begins)
-    known = np.maximum.reduceat(timed, begins)
-    if column == "trace_start_ns":
-        found = np.where(known, first, 0)
-    else:
-        ends = np.maximum.reduceat(np.where(timed, starts + numbers(own[column]), 0), begins)
-        found = np.where(known, ends - first, 0)
+    durations = np.zeros_like(starts) if column == "trace_start_ns" else numbers(own[column])
+    start, end = trace_times(starts, durations, parts.offsets[:-1])
+    found = np.where(start <= end, start if column == "trace_start_ns" else end - start, 0)
     return pa.array(np.repeat(found, np.diff(parts.offsets)))
 
 

@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,6 +21,14 @@ _ENCODINGS: Final = {
     "DELTA_LENGTH_BYTE_ARRAY": 6, "DELTA_BYTE_ARRAY": 7, "RLE_DICTIONARY": 8, "BYTE_STREAM_SPLIT": 9
 }  # fmt: skip
 _CODECS: Final = {"UNCOMPRESSED": 0, "SNAPPY": 1, "GZIP": 2, "BROTLI": 4, "ZSTD": 6, "LZ4": 7}
+# How Parquet stores numbers: there are no narrow ones.
+STORED_NUMBERS: Final[dict[Any, npt.DTypeLike]] = {
+    pa.int8(): "<i4",
+    pa.int32(): "<i4",
+    pa.uint32(): "<u4",
+    pa.int64(): "<i8",
+    pa.float64(): "<f8",
+}
 _DISTINCT_MAX: Final = 8192
 
 

@@ -16,13 +16,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tables.columns.arrays import one_array
 from tables.parquet import thrift
-from tables.parquet.encode_pages import PLAIN, RLE, RLE_DICTIONARY, UNCOMPRESSED, data_page, dictionary_page
-from tables.parquet.footer import MAGIC, column_chunk, file_end, row_group
+from tables.parquet.encode_pages import PLAIN, RLE, RLE_DICTIONARY, UNCOMPRESSED, data_page
 from tables.parquet.layout import Storing, leaf_head
+from tables.parquet.made_column import numbers_page, read_column
 
 _BOOLEAN: Final = 0
 _INT32: Final = 1
@@ -40,20 +38,20 @@ class JoinedPage(NamedTuple):
 
 def booleans(pages: Sequence[JoinedPage]) -> list[npt.NDArray[np.bool_]]:
     """Of each page of runs of bits behind their length, as definition levels are written."""
-    array = one_array(_read(_BOOLEAN, RLE, pages))
+    array = _read(_BOOLEAN, RLE, pages)
     packed = np.frombuffer(array.buffers()[1], np.uint8)
     return _parted(np.unpackbits(packed, count=len(array), bitorder="little").view(np.bool_), pages)
 
 
 def codes(pages: Sequence[JoinedPage], values_max: int) -> list[npt.NDArray[Any]]:
     """Of each page with codes of a dictionary, behind their width. values_max: of all dictionaries the most"""
-    array = one_array(_read(_INT32, RLE_DICTIONARY, pages, values_max))
+    array = _read(_INT32, RLE_DICTIONARY, pages, values_max)
     return _parted(np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype(), len(array)), pages)
 
 
 def texts(pages: Sequence[JoinedPage]) -> list[Any]:
     """Of each page of texts in the encoding PLAIN, a string Array. Raises: ArrowInvalid for what is no UTF-8"""
-    array = one_array(_read(_BYTE_ARRAY, PLAIN, pages)).cast(pa.string())
+    array = _read(_BYTE_ARRAY, PLAIN, pages).cast(pa.string())
     ends = np.cumsum([0, *(page.values for page in pages)]).tolist()
     return [array[first:end] for first, end in pairwise(ends)]
 
@@ -65,29 +63,14 @@ def _parted(values: npt.NDArray[Any], pages: Sequence[JoinedPage]) -> list[npt.N
 
 def _read(type_: int, encoding: int, pages: Sequence[JoinedPage], numbers: int = 0) -> Any:
     """The column of the pages. numbers: how many its dictionary has; 0: it has none. Raises: ArrowException, OSError"""
-    dictionary = _numbers_page(numbers) if numbers else b""
-    parts: list[Any] = [MAGIC, dictionary]
+    dictionary = numbers_page(numbers) if numbers else b""
+    parts: list[bytes] = []
     for count, body in pages:
         size = thrift.number(len(body))
         # Behind compressed_page_size: there is no checksum in between.
         parts += (b"\x15\0\x15%b\x15%b\x2c" % (size, size), data_page(count, encoding)[1:], body)
-    size_bytes = sum(map(len, parts)) - len(MAGIC)
-    rows = sum(page.values for page in pages)
-    chunk = column_chunk(_head(type_, encoding), rows, len(MAGIC), len(dictionary), size_bytes)
     element = _element(type_, _INT_16 if 0 < numbers <= _SHORT else 0)
-    parts.append(file_end([(element, 1)], [row_group([chunk], size_bytes, rows)], rows))
-    file = pq.ParquetFile(pa.BufferReader(b"".join(parts)), pre_buffer=False)
-    table = file.reader.read_row_group(0, use_threads=False)
-    if table.num_rows != rows:
-        raise ValueError(f"{table.num_rows} values instead of {rows}")
-    return table.column(0)
-
-
-@lru_cache(maxsize=64)
-def _numbers_page(count: int) -> bytes:
-    """The dictionary page of the numbers from 0 on, at least `count` of them: a power of two."""
-    count = 1 << (count - 1).bit_length()
-    return dictionary_page(np.arange(count, dtype="<i4").tobytes(), count)
+    return read_column(_head(type_, encoding), (element, 1), dictionary, parts, sum(page.values for page in pages))
 
 
 @lru_cache(maxsize=16)

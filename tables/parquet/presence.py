@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tables.columns.arrays import scattered
 from tables.columns.types import Bools, Int64s
 from tables.parquet.code_pages import one_run
 from tables.parquet.pages_together import JoinedPage, booleans
@@ -32,11 +33,7 @@ class ColumnPresence:
 
     def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The values of all rows, 0 where there is none. In: one for each row that has one"""
-        if self.at is None:
-            return values
-        out = np.zeros((self.rows, *values.shape[1:]), values.dtype)
-        out[self.at] = values
-        return out
+        return values if self.at is None else scattered(values, self.at, self.rows)
 
 
 class PresenceReader:

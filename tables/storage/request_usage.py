@@ -41,14 +41,14 @@ class RequestUsage:
             self.hedged += 1
 
     def begin(self) -> None:
-        """A request is under way."""
+        """From now on a request is under way, until `end` is called for it."""
         with self._lock:
             if not self._under_way:
                 self._since_s = monotonic()
             self._under_way += 1
 
     def end(self) -> None:
-        """It has ended, in whatever way."""
+        """A request has ended, with or without an answer."""
         with self._lock:
             self._under_way -= 1
             if not self._under_way:

@@ -31,5 +31,5 @@ def own_port() -> int:
 
 
 def own_ports(count: int) -> list[int]:
-    """Several such ports."""
+    """Several ports as of `own_port`, each another one."""
     return [own_port() for _ in range(count)]

@@ -33,7 +33,7 @@ class Busiest(Generic[T]):
         self.limited = False
 
     def add(self, some: Iterable[T]) -> None:
-        """In: any number of them"""
+        """Takes some more; those with few requests may be dropped at once."""
         for one in some:
             self._found.append(one)
             if len(self._found) > 3 * self._most:

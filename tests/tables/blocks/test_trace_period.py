@@ -11,9 +11,10 @@ import pytest
 from query.requests import SearchRequest
 from query.search.search import search
 from tables.blocks.block_file import BlockFile
+from tables.blocks.bloom import NO_IDS
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.blocks.trace_filters import TraceFilters
-from tables.blocks.write import BlockRange, SegmentFile, latest_trace_ns, write_block
+from tables.blocks.write import BlockRange, SegmentFile, traces_of, write_block
 from tables.catalog.block_list import BlockList
 from tables.catalog.check_block import check_block
 from tables.catalog.cuts import Cut
@@ -29,7 +30,7 @@ BLOCKS, TRACES = 5, 600
 
 
 class PathStore(ObjectStore):
-    """Notes which objects are read."""
+    """A storage that remembers the paths of the objects that were read."""
 
     def __init__(self, config: StorageConfig) -> None:
         super().__init__(config)
@@ -69,17 +70,17 @@ def table_of(number: int, starts_s: list[int]) -> pa.Table:
 )
 def test_what_a_file_says(starts_s: list[int], times_s: tuple[int, int], latest_s: int) -> None:
     data = to_parquet(table_of(0, starts_s))
-    assert latest_trace_ns(data, (times_s[0] * S, times_s[1] * S)) == latest_s * S
+    assert traces_of(data, (times_s[0] * S, times_s[1] * S))[1] == latest_s * S
 
 
 def test_an_end_beyond_all_numbers_is_not_early() -> None:
     """Of hostile times the sum is negative."""
     times = {"trace_start_ns": pa.array([S, 2**63 - 5]), "trace_duration_ns": pa.array([S, 2**62])}
-    assert latest_trace_ns(to_parquet(pa.table(times)), (S, 2**63 - 1)) == 0
+    assert traces_of(to_parquet(pa.table(times)), (S, 2**63 - 1), NO_IDS)[1] == 0
 
 
 def test_what_is_no_file_says_nothing() -> None:
-    assert latest_trace_ns(b"no file", (0, 1)) == 0
+    assert traces_of(b"no file", (0, 1))[1] == 0
 
 
 def block(store: ObjectStore, number: int) -> BlockMeta:

@@ -13,6 +13,7 @@ from tables.parquet.encode_file import encode_rows
 from tables.parquet.joined_pages import Chunk, joined
 from tables.parquet.small_files import LoadedFile, SmallFile, decode, load
 from tables.parquet.write import key_values, one_chunk, to_parquet
+from tests.helpers.blocks.parquet_files import plain
 from tests.helpers.examples import examples
 from tests.helpers.querying.otlp_rows import make_table
 
@@ -38,7 +39,7 @@ def table_of(rows: list[dict[str, Any]], seed: int) -> pa.Table:
 
 
 def encoded(table: pa.Table) -> Any:
-    """As merged files are written."""
+    """The table as a merge writes its files: pages by hand, with a directory."""
     return with_directory(encode_rows(one_chunk(table), key_values(None), 12_288), table)
 
 
@@ -49,10 +50,6 @@ def repeated(table: pa.Table) -> Any:
 
 def loaded(data: Any, rows: int) -> LoadedFile:
     return load(SmallFile("file", len(data), rows, None), data)
-
-
-def plain(array: Any) -> Any:
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
