@@ -1,4 +1,4 @@
-"""Which rows of several sources a client sent twice. They are compared where they rest; the result is kept there."""
+"""Which rows of several sources a client sent twice. They are compared where they rest, which keeps their digests."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,16 +9,8 @@ import pyarrow as pa
 from query import memory
 from query.scan.arrays import Mask, Rows
 from query.scan.reader import Reader
-from query.scan.source import DerivedCache, RowDigesting
-from tables.columns.repeated import (
-    FIRST_COLUMNS,
-    Kept,
-    Origins,
-    as_sent,
-    concatenated,
-    known_repeated,
-    repeated_by_digest,
-)
+from query.scan.source import RowDigesting
+from tables.columns.repeated import FIRST_COLUMNS, as_sent, concatenated, repeated_by_digest
 from tables.columns.row_digests import row_digests
 from tables.columns.types import UInt64s
 from tables.columns.whole_traces import FACT_COLUMNS
@@ -32,21 +24,8 @@ class RestingRows:
 
     def repeated(self, group: Rows) -> Mask:
         """Which of them equal one before in every field that a client sent. In: as of `repeated_rows`"""
-        caches = {
-            reader.derived_cache.content_key(): reader.derived_cache
-            for reader in self._readers
-            if reader.derived_cache is not None
-        }
-        contents = [
-            None if reader.derived_cache is None else reader.derived_cache.content_key() for reader in self._readers
-        ]
-
-        def find(some: Rows) -> Mask:
-            return repeated_by_digest(
-                group[some], as_sent(self._first_columns(some)), lambda alike: self._digests(some[alike])
-            )
-
-        return known_repeated(group, Origins(contents, self._number, self._row), _kept(caches), find)
+        rows = np.arange(len(group))
+        return repeated_by_digest(group, as_sent(self._first_columns(rows)), self._digests)
 
     def _first_columns(self, some: Rows) -> dict[str, Any]:
         parts, order = self._by_reader(some)
@@ -76,13 +55,6 @@ def digests_of(reader: Reader, rows: Rows) -> UInt64s:
         return row_digests(columns, len(rows))
     with memory.current().scratch(source.digest_bytes(), f"digests of {len(rows)} spans"):
         return source.row_digests(rows)
-
-
-def _kept(caches: Mapping[str, DerivedCache]) -> Kept:
-    def put(content: str, name: str, found: Mask) -> None:
-        caches[content].keep(name, lambda: found)
-
-    return Kept(lambda content, name: caches[content].kept(name), put)
 
 
 def _rows_of_columns(reader: Reader, columns: Sequence[str], rows: Rows) -> Mapping[str, Any]:

@@ -1,13 +1,10 @@
-"""Which rows a client sent twice: rows with equal keys are compared field by field, and what was found is kept.
+"""Which rows a client sent twice: rows with equal keys are compared field by field, or by digests of all fields.
 
 Rows have thousands of columns, and few rows are compared. So columns that are cheap to read decide first. Then all
-columns are read, of the rows that are still alike. Rows of files never change, so the result is kept for the next
-query.
+columns are read, of the rows that are still alike. Whoever asks again and again keeps digests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
@@ -16,16 +13,11 @@ import pyarrow as pa
 from tables.columns.absent import filled
 from tables.columns.arrays import one_array, plain, spread_bytes
 from tables.columns.equal_rows import equal_rows, row_hashes
-from tables.columns.nested_set import MIX
-from tables.columns.sorted_sets import unique
 from tables.columns.types import Bools, Int64s, UInt64s
 from tables.columns.whole_traces import FACT_COLUMNS
 
 # Every file has them, most queries read them, and they differ where a client gives several spans one id.
 FIRST_COLUMNS: Final = ("name", "status_code", "status_message")
-# Results are kept apart for the rows of each combination of contents, so that a new file changes few of them. Above
-# this number of combinations they are kept as one.
-_COMBINATIONS_MAX: Final = 256
 _PLAIN_BYTES_MAX: Final = 1 << 20
 
 
@@ -126,119 +118,3 @@ def concatenated(tables: Sequence[Mapping[str, Any]], rows: Int64s) -> dict[str,
     joined = pa.concat_tables(tables, promote_options="default")
     order = pa.array(np.argsort(rows))
     return {name: one_array(joined[name]).take(order) for name in joined.column_names}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Origins:
-    """Where rows lie.
-
-    contents: names of contents that never change; None: one without a name
-    number: which of the contents each row is in; row: its number there
-    """
-
-    contents: Sequence[str | None]
-    number: Int64s
-    row: Int64s
-
-
-@dataclass(slots=True, eq=False)
-class Kept:
-    """Results by name. get: the result, if it is still there; put: keeps one. Both are told the content that it is
-    about, or one of them.
-    """
-
-    get: Callable[[str, str], Bools | None]
-    put: Callable[[str, str, Bools], None]
-
-
-@dataclass(slots=True, eq=False)
-class _Part:
-    """Rows of one combination of contents. rows: ascending; content: one of theirs, name: of the result"""
-
-    rows: Int64s
-    content: str
-    name: str | None
-    found: Bools | None = field(default=None)
-
-
-def known_repeated(group: Int64s, origins: Origins, kept: Kept, find: Callable[[Int64s], Bools]) -> Bools:
-    """Which rows equal another one of their group, of which one stays; with what was found before.
-
-    find: says which of some rows are repeated, as `repeated_rows`. In: their numbers, ascending, of each group at least
-    two; called at most twice
-    """
-    repeated = np.zeros(len(group), np.bool_)
-    rest = np.arange(len(group))
-    # Where some of a group lie in contents without a name, such as a head, the others are compared first: that is kept,
-    # and only one of those that are equal is compared with the new ones. A client may send a span again and again.
-    named = _beside_unnamed(group, origins)
-    if len(named):
-        repeated[named] = _known(named, group, origins, kept, find)
-        rest = np.flatnonzero(~repeated)
-    repeated[rest] = _known(rest, group, origins, kept, find)
-    return repeated
-
-
-def _beside_unnamed(group: Int64s, origins: Origins) -> Int64s:
-    """The rows in contents with a name, of groups that have several of these, and others, too."""
-    has_name = np.array([content is not None for content in origins.contents], np.bool_)[origins.number]
-    if has_name.all() or not has_name.any():
-        return np.empty(0, np.int64)
-    numbered = np.cumsum(np.r_[True, group[1:] != group[:-1]]) - 1
-    named = np.bincount(numbered, has_name)
-    mixed = (named > 1) & (named < np.bincount(numbered))
-    return np.flatnonzero(has_name & mixed[numbered])
-
-
-def _known(some: Int64s, groups: Int64s, all_origins: Origins, kept: Kept, find: Callable[[Int64s], Bools]) -> Bools:
-    """`known_repeated` of some rows."""
-    group = groups[some]
-    origins = Origins(all_origins.contents, all_origins.number[some], all_origins.row[some])
-    repeated = np.zeros(len(group), np.bool_)
-    parts = _parts(group, origins)
-    for part in parts:
-        if part.name is not None:
-            part.found = kept.get(part.content, part.name)
-        if part.found is not None:
-            repeated[part.rows] = part.found
-    missing = [part for part in parts if part.found is None]
-    if missing:
-        rows = np.sort(np.concatenate([part.rows for part in missing]))
-        repeated[rows] = find(some[rows])
-        for part in missing:
-            if part.name is not None:
-                kept.put(part.content, part.name, repeated[part.rows])
-    return repeated
-
-
-def _parts(group: Int64s, origins: Origins) -> list[_Part]:
-    if not len(group):
-        return []
-    first = np.r_[True, group[1:] != group[:-1]]
-    numbered = np.cumsum(first) - 1
-    count = len(origins.contents)
-    # A number for the set of contents of each group. If two sets have one number, their rows are one part.
-    pairs = unique(numbered * count + origins.number)
-    sets = np.zeros(int(numbered[-1]) + 1, np.uint64)
-    salt = (np.arange(count, dtype=np.uint64) + np.uint64(1)) * MIX
-    salt ^= salt >> np.uint64(31)
-    np.add.at(sets, pairs // count, (salt * salt * MIX)[pairs % count])
-    combinations, of_group = np.unique(sets, return_inverse=True)
-    if len(combinations) > _COMBINATIONS_MAX:
-        of_group = np.zeros(len(sets), np.int64)
-    of_row = of_group[numbered]
-    order = np.argsort(of_row, kind="stable")
-    cuts = np.flatnonzero(np.diff(of_row[order])) + 1
-    return [_part(rows, first, origins) for rows in np.split(order, cuts)]
-
-
-def _part(rows: Int64s, first: Bools, origins: Origins) -> _Part:
-    numbers, local = np.unique(origins.number[rows], return_inverse=True)
-    contents = [origins.contents[number] for number in numbers.tolist()]
-    names = [content for content in contents if content is not None]
-    if len(names) < len(contents):
-        return _Part(rows, "", None)
-    digest = blake2b("\n".join(names).encode(), digest_size=16)
-    for array in (local, origins.row[rows], first[rows]):
-        digest.update(np.int64(len(array)).tobytes() + np.ascontiguousarray(array).tobytes())
-    return _Part(rows, names[0], f"repeated {digest.hexdigest()}")

@@ -11,10 +11,7 @@ from tables.columns.arrays import list_values, plain
 from tables.columns.duplicates import DUPLICATES
 from tables.columns.repeated import (
     FIRST_COLUMNS,
-    Kept,
-    Origins,
     as_sent,
-    known_repeated,
     repeated_by_digest,
 )
 from tables.columns.sorted_sets import unique
@@ -321,22 +318,10 @@ class GroupSource:
 
     def _repeated(self, places: Int64s, group: Int64s) -> Bools:
         """Which rows equal one before in every field that a client sent. In: as of `repeated_rows`"""
-
-        def find(some: Int64s) -> Bools:
-            first = as_sent({name: self._stored(name, places[some]) for name in FIRST_COLUMNS})
-            return repeated_by_digest(group[some], first, lambda alike: self._digests(places[some][alike]))
-
-        origins = Origins([file.path for file in self.files], *self._of_files(places))
-        repeated = known_repeated(group, origins, Kept(self._result, self._keep_result), find)
+        first = as_sent({name: self._stored(name, places) for name in FIRST_COLUMNS})
+        repeated = repeated_by_digest(group, first, lambda alike: self._digests(places[alike]))
         DUPLICATES.labels("query").inc(int(np.count_nonzero(repeated)))
         return repeated
-
-    def _result(self, file: str, name: str) -> Any:
-        # By file, not by group: a new file makes a new group of rows that are known.
-        return self.cache.get(ColumnKey(file, _KEPT + name))
-
-    def _keep_result(self, file: str, name: str, found: Bools) -> None:
-        self.cache.put(ColumnKey(file, _KEPT + name), found, max(found.nbytes, 64))
 
     def _within(self, places: Int64s) -> tuple[list[LoadedFile], Any]:
         """The files of some rows, and for each row its number among the rows of these files."""

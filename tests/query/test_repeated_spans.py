@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +17,6 @@ from query.scan.trace_lookup import find
 from query.search.search import search
 from tables.columns.absent import EMPTY_TEXTS, MOSTLY_EMPTY
 from tables.columns.in_memory import TableSource
-from tables.columns.repeated import Kept, Origins, known_repeated
 from tables.columns.whole_traces import FACT_COLUMNS
 from tables.parquet import group
 from tables.parquet.read import ParquetSource
@@ -83,7 +81,7 @@ def row_by_row(sources: Sequence[Sequence[Any]]) -> Counter[Any]:
 @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(requests=st.lists(REQUESTS, min_size=2, max_size=3), data=st.data())
 def test_as_row_by_row(requests: list[ExportTraceServiceRequest], data: st.DataObject) -> None:
-    """Whatever sources the spans lie in, with and without kept results, and when sources come and go."""
+    """Whatever sources the spans lie in, with and without kept digests, and when sources come and go."""
     requests = [one for one in requests if len(DECODER.decode([one.SerializeToString()]).spans)]
     if not requests:
         return
@@ -183,39 +181,11 @@ def test_spans_that_a_name_tells_apart_are_not_read(reads: list[int]) -> None:
 
 
 def test_rows_in_memory_are_read_once(reads: list[int]) -> None:
-    """They have no name under which a result is found again, but know what they are asked for."""
+    """They know what they have been asked for."""
     sources = [TableSource(sealed(wide(1))), TableSource(sealed(wide(1)))]
     for _ in range(2):
         search(sources, QUERY)
     assert reads == [40] * 2
-
-
-@given(st.data())
-def test_known_results_are_of_the_same_rows(data: st.DataObject) -> None:
-    """Other rows, groups or contents are other results."""
-    known: dict[tuple[str, str], Any] = {}
-    kept = Kept(lambda *name: known.get(name), lambda content, name, found: known.update({(content, name): found}))
-    contents = data.draw(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=4, unique=True))
-    for _ in range(3):
-        group = np.sort(np.array(data.draw(st.lists(st.integers(0, 5), max_size=12)), np.int64))
-        number, row = (
-            np.array(data.draw(st.lists(st.integers(0, top), min_size=len(group), max_size=len(group))), np.int64)
-            for top in (len(contents) - 1, 3)
-        )
-        rows = list(zip(group.tolist(), (contents[one] for one in number.tolist()), row.tolist(), strict=True))
-        # Equal is what has the same row number in its content.
-        asked: list[list[int]] = []
-
-        def find(some: Any, rows: Any = rows, asked: Any = asked) -> Any:
-            asked.append(some.tolist())
-            seen = [(rows[one][0], rows[one][2]) for one in some.tolist()]
-            return np.array([one in seen[:at] for at, one in enumerate(seen)], bool)
-
-        found = known_repeated(group, Origins(contents, number, row), kept, find)
-        assert len(asked) <= 2
-        assert all(some == sorted(some) for some in asked)
-        stay = [(of, row) for (of, _, row), gone in zip(rows, found.tolist(), strict=True) if not gone]
-        assert sorted(stay) == sorted({(of, row) for of, _, row in rows})
 
 
 def test_of_a_span_that_is_sent_again_and_again_one_is_compared_with_new_ones(reads: list[int]) -> None:
