@@ -53,10 +53,14 @@ def _of_overflow(lists: Any) -> UInt64s:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownDigests:
-    """Digests of some rows of a content that never changes. rows: ascending, each once; digests: of each of them"""
+    """Digests of some rows of a content that never changes.
+
+    rows: ascending, each once; digests: of each of them; times: how often some were made
+    """
 
     rows: Int64s
     digests: UInt64s
+    times: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -66,6 +70,10 @@ class KnownDigests:
         """In: some of the rows that are known"""
         found: UInt64s = self.digests[np.searchsorted(self.rows, rows)]
         return found
+
+    def has(self, rows: Int64s) -> bool:
+        """Whether the digests of all of some rows are known."""
+        return bool(is_among(rows, self.rows).all())
 
     def with_rows(self, rows: Int64s, make: Callable[[Int64s], UInt64s]) -> "KnownDigests":
         """Besides those that are known, the digests of some rows.
@@ -77,7 +85,7 @@ class KnownDigests:
             return self
         every = np.r_[self.rows, missing]
         order = np.argsort(every, kind="stable")
-        return KnownDigests(every[order], np.r_[self.digests, make(missing)][order])
+        return KnownDigests(every[order], np.r_[self.digests, make(missing)][order], self.times + 1)
 
 
 NO_DIGESTS: Final = KnownDigests(np.empty(0, np.int64), np.empty(0, np.uint64))

@@ -313,8 +313,9 @@ class GroupSource:
 
     def _digests_of_file(self, number: int, rows: Int64s) -> UInt64s:
         # By file, not by group: a new file makes a new group of rows that are known.
-        key = ColumnKey(self.files[number].path, DIGESTS)
-        return kept_digests(self.cache, key, rows, lambda some: digests_of_rows(self.load()[number], some))
+        file = self.files[number]
+        key = ColumnKey(file.path, DIGESTS)
+        return kept_digests(self.cache, key, rows, file.rows, lambda some: digests_of_rows(self.load()[number], some))
 
     def _repeated(self, places: Int64s, group: Int64s) -> Bools:
         """Which rows equal one before in every field that a client sent. In: as of `repeated_rows`"""

@@ -277,7 +277,7 @@ class ParquetSource:
 
     def row_digests(self, rows: Int64s) -> UInt64s:
         """As of `tables.columns.row_digests`, made once and kept. Raises: StorageError, DamagedError"""
-        return kept_digests(self._cache, ColumnKey(self.key, DIGESTS), rows, self._made_digests)
+        return kept_digests(self._cache, ColumnKey(self.key, DIGESTS), rows, self.rows, self._made_digests)
 
     def _made_digests(self, rows: Int64s) -> UInt64s:
         at, digests = pa.array(rows), row_digests({}, len(rows))

@@ -18,7 +18,7 @@ from query.search.search import search
 from tables.columns.absent import EMPTY_TEXTS, MOSTLY_EMPTY
 from tables.columns.in_memory import TableSource
 from tables.columns.whole_traces import FACT_COLUMNS
-from tables.parquet import group
+from tables.parquet import group, kept_digests
 from tables.parquet.read import ParquetSource
 from tables.schema import OPTIONAL
 from tables.storage.byte_cache import ByteCache
@@ -145,7 +145,9 @@ QUERY = SearchRequest(query='{ name = "none" } >> { name = "name 1" }')
 
 
 def test_all_columns_are_read_once(reads: list[int]) -> None:
-    """For several queries, of the rows that are repeated, and not into the cache, where they evict what queries use."""
+    """For several queries, of the files with rows that may be repeated, and not into the cache, where they evict what
+    queries use.
+    """
     cache: Any = ByteCache("test", 1 << 26)
     sources: list[Any] = [
         file_source("a", sealed(wide(1)), cache),
@@ -153,7 +155,7 @@ def test_all_columns_are_read_once(reads: list[int]) -> None:
     ]
     for _ in range(3):
         search(sources, QUERY)
-    assert reads == [19, 19, 2, 2]  # those that the files of the group share come first
+    assert reads == [40] * 3
     for source in sources:
         odd = [name for name in source.columns if "odd" in name]
         assert len(odd) >= 40
@@ -161,13 +163,24 @@ def test_all_columns_are_read_once(reads: list[int]) -> None:
 
 
 def test_a_new_file_leaves_what_is_known(reads: list[int]) -> None:
-    """Only rows whose ids the new file has, too, are compared again."""
+    """What the others have is not read again."""
     cache: Any = ByteCache("test", 1 << 26)
     sources = [file_source(f"old {number}", sealed(wide(first)), cache) for number, first in enumerate((1, 31))]
     search(sources, QUERY)
-    assert reads == [10, 10]
+    assert reads == [40] * 2
     search([*sources, file_source("new", sealed(wide(69)), cache)], QUERY)
-    assert reads == [10, 10, 2, 2]
+    assert reads == [40] * 3
+
+
+def test_a_large_file_is_read_for_some_rows_then_for_all(reads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a client sends other spans of it again."""
+    monkeypatch.setattr(kept_digests, "_FEW_ROWS", 0)
+    cache: Any = ByteCache("test", 1 << 26)
+    old = file_source("old", sealed(wide(1)), cache)
+    for number in range(1, 8):
+        search([old, TableSource(sealed(wide(5 * number - 4, 5)))], QUERY)
+    of_heads = 7 * [5]
+    assert sorted(reads) == sorted([5, 5, 5, 25, *of_heads])
 
 
 def test_spans_that_a_name_tells_apart_are_not_read(reads: list[int]) -> None:
