@@ -17,6 +17,15 @@ def test_every_file_is_run_once() -> None:
     assert sorted(given) == [f"tests/{file}" for file in FILES]
 
 
+def test_only_who_needs_the_slow_plugin_imports_it() -> None:
+    """Whose import takes as long as that of pytest."""
+    with_it = [job for job in jobs(FILES) if "no:schemathesis" not in job.command]
+    assert [job.name for job in with_it] == ["types", "app"]
+    imports = re.compile("^import schemathesis$", re.MULTILINE)
+    needing = [file for file in FILES if imports.search((ROOT / "tests" / file).read_text())]
+    assert needing == ["app/api/test_openapi.py"]
+
+
 def test_every_share_has_files() -> None:
     """A file that has moved would silently go to another share."""
     found = shares_of(FILES)
