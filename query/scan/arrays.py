@@ -44,6 +44,18 @@ def to_numpy(array: Any) -> npt.NDArray[Any]:
     return result
 
 
+def taken(array: Any, rows: Rows) -> Any:
+    """Some rows of a pyarrow Array."""
+    return array.take(pa.array(rows))
+
+
+def has_value(array: Any, rows: Rows) -> bool:
+    """Whether a pyarrow Array has a value in one of some rows. In: at least one"""
+    if array.null_count in {0, len(array)}:
+        return not array.null_count
+    return bool(to_numpy(array.is_valid())[rows].any())
+
+
 def fixed_bytes(array: Any) -> Ids:
     """A fixed-size binary Array without nulls as numpy `S<width>`, without a copy."""
     return arrays.fixed_bytes(array).view(f"S{array.type.byte_width}").reshape(-1)

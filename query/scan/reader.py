@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from query import memory
 from query.language import ast
 from query.language.fields import field_columns
-from query.scan.arrays import Mask, Rows, compact, to_numpy
+from query.scan.arrays import Mask, Rows, compact, has_value, taken, to_numpy
 from query.scan.source import (
     AheadReading,
     DerivedCache,
@@ -180,18 +180,17 @@ class Reader:
         """Some rows of the columns that the source has. Reads from the first to the last of the rows."""
         return self._at(columns, rows, self.source.read)
 
-    def _at(self, columns: Sequence[str], rows: Rows, read_rows: Callable[..., Any]) -> dict[str, Any]:
+    def _at(self, columns: Sequence[str], rows: Rows, read_rows: Any, pick: Any = taken) -> dict[str, Any]:
         present = [column for column in dict.fromkeys(columns) if self.stored(column)]
         if not present or not len(rows):
             return {}
         if DURATION in present and not self._every_span_is_timed():
             present = list(dict.fromkeys([*present, "start_ns"]))
         first, end = int(rows.min()), int(rows.max()) + 1
-        asked = None if (first, end) == (0, self.rows) else (first, end)
+        asked, at = None if (first, end) == (0, self.rows) else (first, end), rows - first
         with self._memory.scratch(self.decoded_bytes(present, asked), f"{len(present)} columns of {end - first} spans"):
             read = self._counted(read_rows(present, asked))
-            wanted = pa.array(rows - first)
-            found = {column: read[column].take(wanted) for column in present}
+            found = {column: pick(read[column], at) for column in present}
         if DURATION in found and "start_ns" in found and not self._every_span_is_timed():
             found[DURATION] = pa.array(elapsed_ns(to_numpy(found["start_ns"]), to_numpy(found[DURATION])))
         return found
@@ -373,6 +372,10 @@ class Reader:
         if rows is None:
             return self.read_whole(columns)
         return self._at(columns, rows, self._read_once)
+
+    def with_values(self, columns: Sequence[str], rows: Rows) -> list[str]:
+        """Those of the columns that have a value in one of some rows. As `read_passing`, but nothing is copied."""
+        return [column for column, has in self._at(columns, rows, self._read_once, has_value).items() if has]
 
     def discard(self) -> None:
         """As `forget`, and rows that are nobody else's, of stitched traces, go, too. What was counted stays."""

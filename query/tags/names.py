@@ -109,17 +109,20 @@ class MatchingNames:
             for scope, key, column in _attributes(reader.source.columns, found)
             if key not in found[scope]
         }
+        if mask is None:  # each column has a value somewhere
+            for scope, key in unknown.values():
+                found[scope].add(key)
+            return
         unknown = _without_sparse(reader, mask, unknown, found)
         columns = list(unknown)
         for first in range(0, len(columns), _COLUMNS_AT_ONCE):
-            for column, array in reader.read_passing(columns[first : first + _COLUMNS_AT_ONCE], rows).items():
-                if array.null_count < len(array):
-                    scope, key = unknown[column]
-                    found[scope].add(key)
+            for column in reader.with_values(columns[first : first + _COLUMNS_AT_ONCE], rows):
+                scope, key = unknown[column]
+                found[scope].add(key)
 
 
 def _without_sparse(
-    reader: Reader, mask: Mask | None, unknown: dict[str, tuple[str, str]], found: Names
+    reader: Reader, mask: Mask, unknown: dict[str, tuple[str, str]], found: Names
 ) -> dict[str, tuple[str, str]]:
     """What is left when those attributes are looked for that few spans have, which are thousands."""
     source = reader.source
@@ -129,7 +132,7 @@ def _without_sparse(
         sparse = source.sparse()
         for column in hidden.intersection(unknown):
             rows, _ = sparse.column(column)
-            if mask is None or mask[rows].any():
+            if mask[rows].any():
                 scope, key = unknown[column]
                 found[scope].add(key)
     return {column: name for column, name in unknown.items() if column not in hidden}

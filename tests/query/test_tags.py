@@ -78,18 +78,33 @@ def test_recorded(sources: list[TableSource], group: str) -> None:
     assert [case["n"] for case in asked if answered(sources, case) != recorded(case["body"])] == []
 
 
+def attributes(spans: pa.Table) -> dict[str, set[str]]:
+    """The names that at least one span has, by scope."""
+    names: dict[str, set[str]] = {"span": set(), "resource": set()}
+    for name in spans.column_names:
+        attribute = parse_attribute_column(name)
+        if attribute is not None and spans[name].null_count < spans.num_rows:
+            names[attribute.scope].add(attribute.key)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("query", "kinds"), [("{ kind = server }", [2]), ("{ duration < 0s }", []), ("{ duration >= 0s }", [*range(6)])]
+)
+def test_names_by_filter(sources: list[TableSource], table: pa.Table, query: str, kinds: list[int]) -> None:
+    """Also where no span of a source matches, or each does."""
+    want = attributes(table.filter(pa.compute.is_in(table["kind"], pa.array(kinds, table["kind"].type))))
+    found = tag_names(sources, TagNamesRequest(query=query)).scopes
+    assert {scope: set(found.get(scope, ())) for scope in want} == want
+
+
 def test_names_of_matching_spans(sources: list[TableSource], table: pa.Table) -> None:
     """With a filter exactly the attributes that its spans have.
 
     Tempo's recorded answer also has attributes that none of these spans has: those with a column of their own there.
     """
     query = '{ resource.service.name = "payment" }'
-    spans = table.filter(pa.compute.equal(table["resource.service.name"], "payment"))
-    want: dict[str, set[str]] = {"span": set(), "resource": set()}
-    for name in spans.column_names:
-        attribute = parse_attribute_column(name)
-        if attribute is not None and spans[name].null_count < spans.num_rows:
-            want[attribute.scope].add(attribute.key)
+    want = attributes(table.filter(pa.compute.equal(table["resource.service.name"], "payment")))
     found = tag_names(sources, TagNamesRequest(query=query)).scopes
     assert {scope: set(found[scope]) for scope in want} == want
     assert found["event"] == ("exception.message", "exception.stacktrace", "exception.type")
