@@ -4,9 +4,17 @@ import re
 from collections import Counter
 
 from benchmarks.hostile.examples import START_NS, otlp_requests
+from benchmarks.hostile.requests import left_out_spans
 from benchmarks.hostile.sent import Maker, Sent
 from tables.errors import WireError
 from tables.wire.otlp.decoder import OtlpDecoder
+
+METRICS = """# TYPE stretto_spans_duplicate counter
+stretto_spans_duplicate_total{place="seal"} 3.0
+stretto_spans_duplicate_total{place="flush"} 20.0
+stretto_spans_duplicate_total{place="query"} 100.0
+stretto_spans_accepted_total{receiver="otlp"} 1000.0
+"""
 
 GOOD = otlp_requests()[1:3]
 MANY = 3000
@@ -66,3 +74,9 @@ def test_queries_ask_for_the_time_of_the_spans_beside_them() -> None:
         here = {window: count for (of, window), count in asked.items() if of == minute}
         # The first one asks for a moment before its minute: times are whole seconds.
         assert max(here, key=here.__getitem__) in (minute, minute - 1)
+
+
+def test_spans_that_equal_others_are_left_out_of_blocks() -> None:
+    """What queries leave out is still there."""
+    assert left_out_spans(METRICS, "seal", "flush", "compaction") == 23
+    assert left_out_spans("", "seal") == 0
