@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks.soak import __main__ as soak
 from benchmarks.soak.surroundings import code_of_now, settings
+from tests.harness.cluster import Cluster
+from tests.harness.other_process import OtherProcess
 
 NOW = "import time; print(time.time(), time.time_ns(), time.monotonic())"
 
@@ -76,3 +78,15 @@ def test_settings_stay() -> None:
     found = settings(given)
     assert found["STRETTO_WORKERS"] == "3"
     assert found["STRETTO_COMPACTOR__DISABLED"] == "true"
+
+
+@pytest.mark.parametrize("elsewhere", [{}, {"KAFKA_URL": "kafka://127.0.0.1:9", "STORAGE_URL": "s3://bucket"}])
+def test_a_further_process_goes_where_the_cluster_goes(tmp_path: Path, elsewhere: dict[str, str]) -> None:
+    """To Kafka behind a proxy, to several brokers, to a bucket."""
+    cluster = Cluster(tmp_path, elsewhere)
+    of_its_own = {
+        "KAFKA_URL": f"kafka://{cluster.kafka_address}",
+        "STORAGE_URL": f"file://{cluster.data_dir / 'blocks'}",
+    }
+    variables = OtherProcess(cluster, tmp_path, "live-store").environment
+    assert {name: variables[name] for name in of_its_own} == (elsewhere or of_its_own)

@@ -27,9 +27,10 @@ class OtherProcess:
         self.http_url = f"http://127.0.0.1:{http}"
         self.otlp_address = f"127.0.0.1:{grpc}"
         self._environment = {
-            **cluster.environment,
+            # Unless the cluster itself has them from elsewhere.
             "KAFKA_URL": f"kafka://{cluster.kafka_address}",
             "STORAGE_URL": f"file://{cluster.data_dir / 'blocks'}",
+            **cluster.environment,
             "STRETTO_DATA_DIR": str(folder / name),
             "STRETTO_SERVER__GRPC_LISTEN_PORT": str(internal),
             "PORT": str(http),
@@ -44,6 +45,11 @@ class OtherProcess:
         }
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the process."""
+        return dict(self._environment)
 
     @property
     def pid(self) -> int:
