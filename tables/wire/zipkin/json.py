@@ -15,6 +15,8 @@ from tables.wire.otlp.encode import (
     KIND_PRODUCER,
     KIND_SERVER,
     KIND_UNSPECIFIED,
+    KeyValue,
+    Memo,
     Value,
 )
 from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan, to_otlp
@@ -32,6 +34,9 @@ _DOUBLE: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)\.[0-9]+")
 _BOOLS: Final = {b"true": True, b"false": False}
 _TIME_US_MAX: Final = (1 << 63) // 1000
 _PORT_MAX: Final = 65_535
+_TAGS_KEPT: Final = 8192
+# Longer ones do not repeat, and would take memory.
+_KEPT_LENGTH_MAX: Final = 256
 
 Object = dict[str, Any]
 
@@ -70,10 +75,7 @@ def _version2(span: Any, where: str, typed: Callable[[bytes], Value]) -> ZipkinS
         local=_endpoint(span, "localEndpoint", where),
         remote=_endpoint(span, "remoteEndpoint", where),
         annotations=[_annotation(one, f"{where}.annotations[{n}]") for n, one in enumerate(annotations)],
-        tags=[
-            (key.encode(), typed(value.encode()) if value.__class__ is str else _tag(value, typed))
-            for key, value in tags.items()
-        ],
+        tags=_tags(tags, typed),
         debug=span.get("debug") is True,
         shared=span.get("shared") is True,
     )
@@ -173,6 +175,23 @@ def _binary(found: Any, where: str, typed: Callable[[bytes], Value]) -> BinaryAn
     )
 
 
+def _tags(tags: Object, typed: Callable[[bytes], Value]) -> list[KeyValue]:
+    """Tags as attributes. Most repeat from span to span."""
+    kept, found = _KEPT[typed], []
+    for tag in tags.items():
+        # Only texts: 1 and True are equal, and a list has no hash.
+        attribute = kept.get(tag) if tag[1].__class__ is str else (tag[0].encode(), _tag(tag[1], typed))
+        found.append(_attribute(tag, typed) if attribute is None else attribute)
+    return found
+
+
+def _attribute(tag: tuple[str, str], typed: Callable[[bytes], Value]) -> KeyValue:
+    attribute = tag[0].encode(), typed(tag[1].encode())
+    if len(tag[0]) + len(tag[1]) <= _KEPT_LENGTH_MAX:
+        _KEPT[typed].keep(tag, attribute)
+    return attribute
+
+
 def _tag(value: Any, typed: Callable[[bytes], Value]) -> Value:
     """Zipkin's tags are texts. What is none keeps its type: some clients send numbers and bools."""
     if isinstance(value, str):
@@ -194,3 +213,8 @@ def _typed(text: bytes) -> Value:
     if _INT.fullmatch(text):
         return int(text)
     return float(text) if _DOUBLE.fullmatch(text) else text
+
+
+_KEPT: Final[dict[Callable[[bytes], Value], Memo[tuple[str, str], KeyValue]]] = {
+    typed: Memo(_TAGS_KEPT) for typed in (_as_text, _typed)
+}

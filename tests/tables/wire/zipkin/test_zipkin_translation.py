@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from tables.errors import WireError
 from tables.wire.otlp.decoder import OtlpDecoder
+from tables.wire.zipkin import json as zipkin_json
 from tables.wire.zipkin import translate
 from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
 from tables.wire.zipkin.protobuf import protobuf_to_otlp
@@ -217,3 +218,20 @@ def test_any_bytes(data: bytes) -> None:
     for decode in (version2_to_otlp, version1_to_otlp, protobuf_to_otlp, thrift_to_otlp):
         with suppress(WireError):
             DECODER.decode([decode(data, RECEIVED_US)])
+
+
+def test_what_is_kept_of_tags_mixes_nothing_up() -> None:
+    """Equal tags are kept from span to span: by type, by what text becomes, and only short ones."""
+    for _ in range(2):
+        assert values(the_span({"tags": {"n": "1"}}).attributes) == {"n": "1"}
+        assert values(the_span({"tags": {"n": "1"}}, parse=True).attributes) == {"n": 1}
+        for plain in (1, True, 1.0):
+            found = values(the_span({"tags": {"n": plain}}).attributes)
+            assert (found, type(found["n"])) == ({"n": plain}, type(plain))
+        assert values(the_span({"tags": {"n": [1]}}).attributes) == {"n": "[1]"}
+    for number in range(2 * zipkin_json._TAGS_KEPT):
+        assert values(the_span({"tags": {"n": str(number)}}).attributes) == {"n": str(number)}
+    kept = zipkin_json._KEPT[zipkin_json._as_text]
+    assert 0 < len(kept) <= zipkin_json._TAGS_KEPT
+    assert values(the_span({"tags": {"long": "x" * 1000}}).attributes) == {"long": "x" * 1000}
+    assert ("long", "x" * 1000) not in kept
