@@ -94,6 +94,8 @@ class Asker(threading.Thread):
             self.late += 1
             found = self._answer(question)
         if found is not None:
+            # So that the logs of that time can be read.
+            found.examples = [f"{time.strftime('%H:%M:%S')} {text}" for text in found.examples]
             self.found.append(found)
 
     def _answer(self, question: Callable[[str], Found]) -> Found | None:
