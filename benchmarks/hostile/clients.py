@@ -1,7 +1,6 @@
 """The clients that send mutated requests: some processes of them, each with its own connections."""
 
 import asyncio
-import math
 import multiprocessing
 import sys
 import time
@@ -31,7 +30,7 @@ _CONNECTIONS_PER_QUERY: Final = 20
 class Job:
     """What one process sends, and where to. good: OTLP requests to start from; sample: so many accepted ones are kept
 
-    seconds_max: after so long the requests that are left are not sent
+    minutes: then no more is sent
     requests_per_s: at most; a server that cannot take them is not asked for more than all connections wait for
     """
 
@@ -40,7 +39,7 @@ class Job:
     http_port: int
     kafka_address: str
     requests: int
-    seconds_max: float | None
+    minutes: float
     connections: int
     requests_per_s: float
     seed: int
@@ -82,7 +81,7 @@ class Clients:
         self._job, self._rng = job, Random(job.seed)
         self._maker = Maker(job.seed, job.good)
         self._left = job.requests
-        self._end_s = time.monotonic() + (math.inf if job.seconds_max is None else job.seconds_max)
+        self._end_s = time.monotonic() + 60 * job.minutes
         self._accepted = 0
         self._due_s = 0.0
         # More at once than the server has threads for would only wait in line, up to query.timeout_s.

@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--processes", type=int, default=1, help="that send mutated requests")
     parser.add_argument("--connections", type=int, default=128, help="of all of them")
     parser.add_argument("--requests-per-s", type=float, default=1000, help="mutated ones, at most")
-    parser.add_argument("--minutes", type=float, help="end after so long, however many requests are left")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="then it sends no more (default: all)")
     parser.add_argument("--rss-mib-max", type=int, default=1024, help="of the worker")
     parser.add_argument("--late-ms-max", type=float, default=100.0, help="of the event loop")
     given = parser.parse_args(argv)
@@ -151,7 +151,7 @@ def _jobs(given: argparse.Namespace, cluster: Cluster, good: Sequence[bytes]) ->
             http_port=urllib.parse.urlsplit(cluster.http_url).port or 0,
             kafka_address=cluster.kafka_address,
             requests=given.requests // share,
-            seconds_max=None if given.minutes is None else 60 * given.minutes,
+            minutes=given.minutes,
             connections=max(1, given.connections // share),
             requests_per_s=given.requests_per_s / share,
             seed=given.seed * 1000 + number,

@@ -1,5 +1,6 @@
 """Arrays as the query engine uses them: rows, masks, trace ids, runs of equal values."""
 
+import hashlib
 from typing import Any, Final
 
 import numpy as np
@@ -42,6 +43,11 @@ def to_numpy(array: Any) -> npt.NDArray[Any]:
     """A pyarrow Array of numbers without nulls as numpy, without a copy."""
     result: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
     return result
+
+
+def name_of(rows: Rows) -> str:
+    """A name for some rows, which no others have."""
+    return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
 
 
 def taken(array: Any, rows: Rows) -> Any:

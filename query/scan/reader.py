@@ -1,6 +1,5 @@
 """One source during one query: its columns by TraceQL's names, what was read, and where its traces lie."""
 
-import hashlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, cast
 
@@ -12,7 +11,7 @@ import pyarrow.compute as pc
 from query import memory
 from query.language import ast
 from query.language.fields import field_columns
-from query.scan.arrays import Mask, Rows, compact, has_value, taken, to_numpy
+from query.scan.arrays import Mask, Rows, compact, has_value, name_of, taken, to_numpy
 from query.scan.source import (
     AheadReading,
     DerivedCache,
@@ -41,10 +40,6 @@ _SOME: Final = 8  # one row in so many is few
 _VALUE_BYTES: Final = 16  # of a source that does not say it
 # Of so many traces a filter, of which each passes with some chance, hardly ever says that the source has none.
 _FILTERED_IDS_MAX: Final = 100
-
-
-def _name_of(rows: Rows) -> str:
-    return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
 
 
 class Reader:
@@ -180,17 +175,20 @@ class Reader:
         """Some rows of the columns that the source has. Reads from the first to the last of the rows."""
         return self._at(columns, rows, self.source.read)
 
-    def _at(self, columns: Sequence[str], rows: Rows, read_rows: Any, pick: Any = taken) -> dict[str, Any]:
+    def _at(
+        self, columns: Sequence[str], rows: Rows, read_rows: Callable[..., Any], pick: Callable[..., Any] = taken
+    ) -> dict[str, Any]:
         present = [column for column in dict.fromkeys(columns) if self.stored(column)]
         if not present or not len(rows):
             return {}
         if DURATION in present and not self._every_span_is_timed():
             present = list(dict.fromkeys([*present, "start_ns"]))
         first, end = int(rows.min()), int(rows.max()) + 1
-        asked, at = None if (first, end) == (0, self.rows) else (first, end), rows - first
+        asked = None if (first, end) == (0, self.rows) else (first, end)
         with self._memory.scratch(self.decoded_bytes(present, asked), f"{len(present)} columns of {end - first} spans"):
             read = self._counted(read_rows(present, asked))
-            found = {column: pick(read[column], at) for column in present}
+            wanted = rows - first
+            found = {column: pick(read[column], wanted) for column in present}
         if DURATION in found and "start_ns" in found and not self._every_span_is_timed():
             found[DURATION] = pa.array(elapsed_ns(to_numpy(found["start_ns"]), to_numpy(found[DURATION])))
         return found
@@ -232,7 +230,7 @@ class Reader:
         source = self.derived_cache
         if source is None or len(rows) * _SOME > self.rows:
             return self.read_rows(columns, rows)
-        name, found = _name_of(rows), {}
+        name, found = name_of(rows), {}
         missing: dict[str, Any] = {}
         for column in dict.fromkeys(columns):
             if self.stored(column):
@@ -351,7 +349,7 @@ class Reader:
     def begin_few_rows(self, columns: Sequence[str], rows: Rows) -> None:
         """Begins to read what `read_few_rows` needs."""
         if self._ahead is not None:
-            source, name = self.derived_cache, _name_of(rows)
+            source, name = self.derived_cache, name_of(rows)
             if source is not None and len(rows) * _SOME <= self.rows:
                 columns = [column for column in columns if source.kept(f"{column} {name}") is None]
             self.begin(columns)

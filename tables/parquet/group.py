@@ -9,11 +9,7 @@ import pyarrow as pa
 from tables.columns import overflow
 from tables.columns.arrays import list_values, plain
 from tables.columns.duplicates import DUPLICATES
-from tables.columns.repeated import (
-    FIRST_COLUMNS,
-    as_sent,
-    repeated_by_digest,
-)
+from tables.columns.repeated import FIRST_COLUMNS, as_sent, repeated_by_digest
 from tables.columns.sorted_sets import unique
 from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Bools, Int64s, UInt64s

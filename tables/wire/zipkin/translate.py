@@ -116,9 +116,7 @@ def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
     local, owner, attributes, special = span.local, list[KeyValue](), list[KeyValue](), dict[bytes, Value]()
     if local.service:
         owner.append((b"service.name", local.service))
-    # Of a key that comes twice the last value counts.
-    tags = dict(span.tags)
-    for tag in span.tags if len(tags) == len(span.tags) else tags.items():
+    for tag in dict(span.tags).items():
         role = _ROLES.get(tag[0])
         if role is None:
             role = _role(tag[0])
