@@ -89,7 +89,7 @@ class BlockFlusher:
                 job.first_offset,
                 job.last_offset,
             )
-            await self._manager.reopen(state.partition)
+            await self._manager.reopen(state)
             return
         if state.closed:
             return  # the cut holds; whoever has the partition now has found it in storage
@@ -131,10 +131,11 @@ class BlockFlusher:
         store = self._manager.store
         if store is None or self._manager.closing.is_set():
             return
-        for number in store.overtaken():
+        for state in store.overtaken():
+            number = state.partition
             CONFLICTS.inc()
             log.warning("partition %d was cut by another worker at %d", number, store.blocks.flushed_offset(number))
-            await self._manager.reopen(number)
+            await self._manager.reopen(state)
 
     async def trim(self) -> None:
         """Every few seconds: deletes segments that have been in blocks long enough. The next start deletes

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -32,8 +33,8 @@ from agents.live_store.own_metrics import (
     LiveMetrics,
     back_pressure,
 )
+from agents.live_store.partition_lag import PartitionLag
 from agents.stream.consumer_report import ConsumerReport
-from agents.stream.kafka_batches import HOLES
 from agents.stream.retry import log_failure, retried
 from agents.stream.stream_app import StreamApp
 from tables.errors import DamagedError, WireError
@@ -79,11 +80,12 @@ class PartitionManager:
         self._chains: dict[int, asyncio.Task[None]] = {}
         self._work_done, self._room_on_disk = asyncio.Event(), asyncio.Event()
         self._room_on_disk.set()
-        self._caught_up_at: dict[int, int] = {}
+        self.lag = PartitionLag(topic, consumers, limits.lag_s_max)
         self._mine: set[int] | None = None  # the assigned partitions, open or not; None: not assigned yet
         self._waits: dict[int, str] = {}  # why nothing is taken of a partition
         self._waits_of_all: list[str] = []
         self._late: dict[int, asyncio.Task[None]] = {}  # partitions whose storage did not answer in time
+        self._opening: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # one after the other
         self.closing = asyncio.Event()  # the worker stops: the store will be closed
 
     # ---- assignment
@@ -103,7 +105,7 @@ class PartitionManager:
         for gone in set(store.partitions) - set(mine):
             store.release(gone)
         ends = await self.app.consumer.highwaters(*mine.values()) if mine else {}
-        self._caught_up_at = {tp.partition: end for tp, end in ends.items()}
+        self.lag.assigned({tp.partition: end for tp, end in ends.items()})
         self._mine = set(mine)
         opening = {number: asyncio.ensure_future(self._open(number)) for number in mine}
         if opening:
@@ -112,7 +114,11 @@ class PartitionManager:
         for number, task in opening.items():
             if not task.done():
                 self._late[number] = asyncio.ensure_future(self._seek_when_open(task, mine[number]))
-        return {tp: store.partitions[number].next_offset for number, tp in mine.items() if opening[number].done()}
+        for task in opening.values():
+            if task.done():
+                task.result()
+        opened = {tp: store.partitions.get(number) for number, tp in mine.items() if opening[number].done()}
+        return {tp: state.next_offset for tp, state in opened.items() if state is not None}  # or it has gone meanwhile
 
     async def _seek_when_open(self, opening: "asyncio.Task[None]", tp: TP) -> None:
         """Seeks to the right offset once the partition is open; until then its records were skipped."""
@@ -127,32 +133,46 @@ class PartitionManager:
 
     async def _open(self, number: int) -> None:
         """Opens a partition from storage and local disk. An open one stays as it is, unless another worker has cut
-        it.
+        it. One that this process has lost meanwhile is not opened: whoever asked for it would miss spans.
         """
         store = self._require_store()
         load = functools.partial(self._load, store, number)
-        held = store.partitions.get(number)
-        if held is not None:
-            await self.retried(f"list cuts of partition {number}", functools.partial(store.blocks.poll, [number]))
-            if store.blocks.flushed_offset(number) <= held.flushed_offset:
-                return
-            store.release(number)
-        await self.drain(number)  # a seal of a former state must not write after the load
-        store.adopt(await self.retried(f"open partition {number}", load))
+        async with self._opening[number]:
+            held = store.partitions.get(number)
+            if held is not None:
+                await self.retried(f"list cuts of partition {number}", functools.partial(store.blocks.poll, [number]))
+                if store.blocks.flushed_offset(number) <= held.flushed_offset:
+                    return
+                self.lag.went_back(held)
+                store.release(number)
+            await self.drain(number)  # a seal of a former state must not write after the load
+            loaded = await self.retried(f"open partition {number}", load)
+            if self._is_mine(number):
+                store.adopt(loaded)
 
     def _load(self, store: LiveStore, number: int) -> LivePartition:
         self.check_storage()
         return store.load(number)
 
-    async def reopen(self, number: int) -> None:
-        """Opens a partition again from storage, because another worker has cut it at a different offset."""
-        store = self._require_store()
-        store.release(number)
-        await self.drain(number)  # a seal of the former state must not write after the reset
-        await self.retried(f"reset partition {number}", functools.partial(store.reset, number))
-        loaded = await self.retried(f"open partition {number}", functools.partial(store.load, number))
-        store.adopt(loaded)
-        await self.app.consumer.seek(TP(self.topic, number), loaded.next_offset)
+    async def reopen(self, state: LivePartition) -> None:
+        """Opens a partition again from storage, because another worker has cut it at a different offset. It reads again
+        what comes behind the cut. One that this process has lost, or loses meanwhile, is not opened.
+        """
+        store, number = self._require_store(), state.partition
+        async with self._opening[number]:
+            if state.closed:
+                return
+            self.lag.went_back(state)
+            store.release(number)
+            await self.drain(number)  # a seal of the former state must not write after the reset
+            await self.retried(f"reset partition {number}", functools.partial(store.reset, number))
+            loaded = await self.retried(f"open partition {number}", functools.partial(store.load, number))
+            if self._is_mine(number):
+                store.adopt(loaded)
+                await self.app.consumer.seek(TP(self.topic, number), loaded.next_offset)
+
+    def _is_mine(self, number: int) -> bool:
+        return self._mine is not None and number in self._mine
 
     def not_ready(self) -> list[str]:
         """Reasons why queries here would miss spans."""
@@ -174,19 +194,8 @@ class PartitionManager:
         )
 
     def behind(self) -> dict[int, int]:
-        """Partitions that lag, with the end offset to reach. They have not reached the end at the time of their
-        assignment, or they have not reached a later end in time.
-        """
-        if self.store is None:
-            return {}
-        behind, now_s = {}, time.monotonic()
-        for number, state in sorted(self.store.partitions.items()):
-            at = self._past_holes(state)
-            late = self._consumers.ends.overdue(self.topic, number, at, now_s, self._limits.lag_s_max)
-            first = self._caught_up_at.get(number, 0)
-            if late is not None or at < first:
-                behind[number] = max(late or 0, first)
-        return behind
+        """Partitions that lag, with the end offset to reach; see `PartitionLag.behind`."""
+        return {} if self.store is None else self.lag.behind(self.store.partitions.values())
 
     @property
     def partition_count(self) -> int:
@@ -211,13 +220,6 @@ class PartitionManager:
             waits[None] = "; ".join(self._waits_of_all)
         return waits
 
-    def _past_holes(self, state: LivePartition) -> int:
-        """Skips offsets that hold no readable record."""
-        after = HOLES.through((self.topic, state.partition), state.next_offset)
-        if after > state.next_offset:
-            state.skip(after - 1)
-        return state.next_offset
-
     # ---- records
 
     async def take(self, message: Any) -> None:
@@ -229,7 +231,7 @@ class PartitionManager:
         if message.offset < state.next_offset:
             REDELIVERED.inc()
             return
-        if message.offset > self._past_holes(state) and not await self._fill_gap(state, message):
+        if message.offset > self.lag.past_holes(state) and not await self._fill_gap(state, message):
             return
         try:
             incoming = walled(incoming_of, message)
@@ -314,7 +316,7 @@ class PartitionManager:
             return
         now_ms = int(time.time() * 1000)
         for state in self.store.partitions.values():
-            self._past_holes(state)
+            self.lag.past_holes(state)
             self.run(state, state.tick(now_ms))
         self._watch_disk(self.store)
         self._metrics.show(self.store, ready=not self.not_ready())

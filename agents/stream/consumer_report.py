@@ -9,10 +9,13 @@ class ConsumerReport:
     """One for a process; belongs to its event loop. The watchdog writes it, everybody else reads it.
 
     ends: where the partitions of topics end, as Kafka says
+    ends_outdated: whether this process stood still, and Kafka has not been asked since: others may have written, and
+        read, a lot meanwhile
     """
 
     def __init__(self) -> None:
         self.ends = TopicEnds()
+        self.ends_outdated = False
         self._problems: dict[str, Sequence[str]] = {}
 
     def set_problems(self, consumer: str, texts: Sequence[str]) -> None:

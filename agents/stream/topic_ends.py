@@ -21,13 +21,18 @@ class TopicEnds:
         self._seen: set[TopicPartition] = set()
 
     def note(self, topic: str, partition: int, end: int, now_s: float) -> None:
-        """Records an end offset that Kafka reported, or that follows from an acknowledgement."""
+        """Records an end offset that Kafka reported, or that follows from an acknowledgement.
+
+        now_s: when the last record may have been written: where it was not there yet when Kafka was asked before, then
+        """
         tp = (topic, partition)
         self._seen.add(tp)
         if end <= self._ends.get(tp, 0):
             return
         self._ends[tp] = end
         known = self._known.setdefault(tp, deque())
+        if known:
+            now_s = max(now_s, known[-1][0])
         if len(known) == _KNOWN_MAX:
             known.pop()  # the time of the one before counts for this one too: sooner late than never
             now_s = min(now_s, known[-1][0]) if known else now_s
@@ -51,13 +56,15 @@ class TopicEnds:
         if not known:
             return None
         next_offset = HOLES.through(tp, next_offset)
-        while known and known[0][1] <= next_offset:
+        # The last end that is reached stays: a partition that is opened anew begins before it.
+        while len(known) > 1 and known[1][1] <= next_offset:
             known.popleft()
         late = None
         for at_s, end in known:
             if at_s + within_s >= now_s:
                 break
-            late = end
+            if end > next_offset:
+                late = end
         return late
 
     def unread_s(self, topic: str, partition: int, next_offset: int, now_s: float) -> float:

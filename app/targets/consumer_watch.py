@@ -5,6 +5,7 @@ aiokafka and Faust have states in which a consumer is in no group and says nothi
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +94,8 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         self._starts: dict[Role, StartWatchdog] = {}
         self._watching: list[asyncio.Task[None]] = []
         self._stood = False  # this process, since the last look
+        self._stood_s = -math.inf  # when that was noticed last
+        self._asked_s: float | None = None  # when Kafka was asked for the ends that it told last
 
     async def begin(self) -> None:
         """Watches from now on, whether the start of the app goes on or not; until it is stopped as a part of it."""
@@ -120,7 +123,9 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
         while True:
             before_s = time.monotonic()
             await asyncio.sleep(_TICK_S)
-            self._stood |= time.monotonic() - before_s > _STOOD_S
+            if time.monotonic() - before_s > _STOOD_S:
+                self._stood, self._stood_s = True, time.monotonic()
+                self._report.ends_outdated = True
 
     async def on_stop(self) -> None:
         """Gives up what is under way, and closes the connections to Kafka."""
@@ -131,7 +136,7 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
     async def _look(self, *, with_groups: bool) -> None:
         ends: dict[TP, int] | None = None
         try:
-            ends = await self._kafka.ends(sorted({topic for role in self._apps for topic in self._topics[role]}))
+            ends = await self._told_ends()
             if with_groups:
                 self._members = {}
                 for role, app in self._apps.items():
@@ -141,9 +146,6 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
             self._members = {}
             log.debug("Kafka did not say where topics end: %s", err)
         now_s = time.monotonic()
-        for tp, end in (ends or {}).items():
-            self._report.ends.note(tp.topic, tp.partition, end, now_s)
-            self._known[tp] = end
         for topic in {tp.topic for tp in ends or ()} - self._first.keys():
             self._first[topic] = frozenset(tp for tp in ends or () if tp.topic == topic)
         stood, self._stood = self._stood, False
@@ -152,6 +154,21 @@ class ConsumerWatch(faust.Service):  # type: ignore[misc]  # Faust has no types 
                 self._dogs[role].begin_anew()
             if not app.should_stop and not app.leaving and self._has_begun(role, app, now_s, answers=ends is not None):
                 self._judge(role, app, ends, now_s)
+
+    async def _told_ends(self) -> dict[TP, int]:
+        """What Kafka says, noted. Raises: KafkaSilent"""
+        asked_s = time.monotonic()
+        try:
+            ends = await self._kafka.ends(sorted({topic for role in self._apps for topic in self._topics[role]}))
+        finally:
+            # Where Kafka is silent nobody knows better; and what nobody can write is not missed.
+            self._report.ends_outdated = self._stood_s > asked_s
+        written_s = asked_s if self._asked_s is None else self._asked_s
+        for tp, end in ends.items():
+            self._report.ends.note(tp.topic, tp.partition, end, written_s)
+            self._known[tp] = end
+        self._asked_s = asked_s
+        return ends
 
     def _has_begun(self, role: Role, app: StreamApp, now_s: float, *, answers: bool) -> bool:
         """Whether it consumes, or should; where it has not begun in time the process ends."""

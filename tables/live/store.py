@@ -295,10 +295,10 @@ class LiveStore:
             parts.append(partial(_head_sources, head, count))
         return parts
 
-    def overtaken(self) -> list[int]:
+    def overtaken(self) -> list[LivePartition]:
         """Partitions to open again, because another worker has cut them at an offset where nothing ends here."""
         offsets = {number: self.blocks.flushed_offset(number) for number in self.partitions}
-        return [number for number, partition in self.partitions.items() if not partition.fits(offsets[number])]
+        return [partition for number, partition in self.partitions.items() if not partition.fits(offsets[number])]
 
     def source(self, info: SegmentInfo) -> ParquetSource:
         """The segment as a source for queries."""

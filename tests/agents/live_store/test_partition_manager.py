@@ -336,7 +336,7 @@ async def test_a_segment_is_not_read_from_the_cache_of_another(tmp_path: Path) -
         await w.manager.take(message(0))
         await w.manager.seal_all()
         assert len(span_ids(w)) == 1
-        await w.manager.reopen(0)
+        await w.manager.reopen(w.state)
         for offset in (0, 1):
             await w.manager.take(message(offset))
         await w.manager.seal_all()

@@ -157,6 +157,8 @@ def test_overdue() -> None:
     assert ends.overdue("spans", 0, 5, 22, 5) == 9
     assert ends.overdue("spans", 0, 9, 99, 5) is None
     assert ends.overdue("spans", 1, 0, 99, 5) is None
+    # Read again from further back: what was reached once is known for long.
+    assert ends.overdue("spans", 0, 2, 99, 5) == 9
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=300), st.integers(0, 40), st.integers(0, 300))

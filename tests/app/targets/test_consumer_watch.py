@@ -1,6 +1,7 @@
 """The watchdog's service: what it asks Kafka, what it makes of it, what it does. Kafka and Faust are stand-ins."""
 
 import asyncio
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -90,6 +91,8 @@ async def test_standing_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert w.report.problems() == ["live-store: spans[0] stands at offset 5 of 9"]
     assert LAG.labels("live-store", "spans", 0)._value.get() == 4
     assert w.report.ends.overdue("spans", 0, 5, w.now_s, 5) == 9
+    assert w.report.ends.overdue("spans", 0, 5, w.now_s, 6.9) == 9  # written after the look before it was known
+    assert w.report.ends.overdue("spans", 0, 5, w.now_s, 7) is None
     await w.look(20)
     assert (w.rebuilt, w.ended, w.report.problems()) == (1, [], [])
     assert LAG.labels("live-store", "spans", 0)._value.get() == 0
@@ -131,6 +134,30 @@ async def test_kafka_away(monkeypatch: pytest.MonkeyPatch) -> None:
     w.kafka.silent = False
     await w.look(10)
     assert (w.rebuilt, w.ended, w.report.problems()) == (0, [], [])
+
+
+@in_loop
+async def test_a_process_that_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where topics end is not known until Kafka has been asked after that; or is silent."""
+    for silent in (False, True):
+        w = World(monkeypatch)
+        monkeypatch.setattr(consumer_watch, "_TICK_S", 0.0)
+        await w.look(1)
+        ticking = asyncio.ensure_future(w.watch._tick())
+        await asyncio.sleep(0)
+        assert not w.report.ends_outdated
+        w.now_s += 12
+        while not w.report.ends_outdated:
+            await asyncio.sleep(0)
+        w.kafka.end, w.kafka.silent = 9, silent
+        asked_before = w.watch._told_ends()
+        w.now_s += 1
+        with suppress(KafkaSilent):
+            await asked_before
+        assert not w.report.ends_outdated
+        # It may have been written as soon as it stood.
+        assert w.report.ends.overdue("spans", 0, 5, w.now_s, 5) == (None if silent else 9)
+        ticking.cancel()
 
 
 @in_loop
