@@ -228,11 +228,11 @@ class RequestEncoder:
         if self._last is None or self._last[0] is not resource:
             encoded = b"".join(attribute_fields(RESOURCE_ATTRIBUTES, resource))
             self._last = resource, self._spans.setdefault(encoded, {})
-        scopes = self._last[1]
-        found = scopes.get(scope)
-        if found is None:
-            found = scopes[scope] = []
-        return found
+        return self._last[1].setdefault(scope, [])
+
+    def spans_of_encoded(self, resource: bytes, scope: Scope) -> list[bytes]:
+        """The same of a resource of which the attributes are fields already."""
+        return self._spans.setdefault(resource, {}).setdefault(scope, [])
 
     def encode(self) -> bytes:
         """The request's bytes."""

@@ -16,7 +16,7 @@ from tables.wire.otlp.encode import (
     KIND_UNSPECIFIED,
 )
 from tables.wire.zipkin.addresses import address_text
-from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan, to_otlp
+from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan, tags_of, to_otlp
 from tables.wire.zipkin.zipkin_pb2 import ListOfSpans
 
 # By Zipkin's number.
@@ -50,7 +50,7 @@ def _span(span: Any, where: str) -> ZipkinSpan:
         local=_endpoint(span.local_endpoint),
         remote=_endpoint(span.remote_endpoint),
         annotations=[Annotation(min(one.timestamp, _TIME_US_MAX), one.value) for one in span.annotations],
-        tags=[(tag.key, tag.value) for tag in span.tags],
+        tags=tags_of((tag.key, tag.value) for tag in span.tags),
         debug=span.debug,
         shared=span.shared,
     )

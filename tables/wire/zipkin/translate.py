@@ -7,7 +7,7 @@ links become these again. Annotations are events. A shared span keeps the id of 
 Source: OpenTelemetry specification, "Compatibility: Zipkin"; Zipkin's model, zipkin2-api.yaml
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -16,13 +16,13 @@ from tables.units import NS_PER_US
 from tables.wire.jaeger.translate import KINDS, http_status
 from tables.wire.otlp.encode import (
     KIND_UNSPECIFIED,
+    RESOURCE_ATTRIBUTES,
     SPAN_ATTRIBUTES,
     STATUS_ERROR,
     STATUS_OK,
     STATUS_UNSET,
     Event,
     KeyValue,
-    Memo,
     RequestEncoder,
     Scope,
     Span,
@@ -58,10 +58,7 @@ _SPECIAL: Final = frozenset(
     )
 )
 _OF_SPAN, _OF_RESOURCE, _OF_FIELDS = range(3)
-_KEYS_KEPT: Final = 4096
-_KEPT_BYTES_MAX: Final = 256
-# What each key is a key of.
-_ROLES: Final[Memo[bytes, int]] = Memo(_KEYS_KEPT)
+_SERVICE: Final = b"service.name"
 _ABSENT_START: Final = (b"otel.zipkin.absentField.startTime", True)
 _LINK: Final = b"otlp.link."
 _LINKS_MAX: Final = 128
@@ -76,6 +73,18 @@ class Endpoint(NamedTuple):
     port: int = 0
 
 
+_NOWHERE: Final = Endpoint()
+
+
+class Tag(NamedTuple):
+    """A tag, made with `tag_of`. role: what it becomes; encoded: the attribute that it becomes, as a field"""
+
+    role: int
+    encoded: bytes
+    key: bytes
+    value: Value
+
+
 class Annotation(NamedTuple):
     """Something that happened at a time."""
 
@@ -86,7 +95,7 @@ class Annotation(NamedTuple):
 class ZipkinSpan(NamedTuple):
     """A span, whatever its encoding was. parent_id: empty without a parent; kind: OTLP's number
 
-    start_us: Unix microseconds; 0: absent
+    start_us: Unix microseconds; 0: absent. tags: no key twice
     """
 
     trace_id: bytes
@@ -99,7 +108,7 @@ class ZipkinSpan(NamedTuple):
     local: Endpoint
     remote: Endpoint
     annotations: Sequence[Annotation]
-    tags: Sequence[KeyValue]
+    tags: Sequence[Tag]
     debug: bool = False
     shared: bool = False
 
@@ -112,20 +121,34 @@ def to_otlp(spans: Sequence[ZipkinSpan], received_us: int) -> bytes:
     return encoder.encode()
 
 
+def tag_of(key: bytes, value: Value) -> Tag:
+    """A tag, with the attribute that it becomes."""
+    role = _OF_SPAN
+    if key in _SPECIAL or key.startswith(_LINK):
+        role = _OF_FIELDS
+    elif key.startswith(_RESOURCE_PREFIXES):
+        role = _OF_RESOURCE
+    number = RESOURCE_ATTRIBUTES if role == _OF_RESOURCE else SPAN_ATTRIBUTES
+    (encoded,) = attribute_fields(number, [(key, value)])
+    return Tag(role, encoded, key, value)
+
+
+def tags_of(pairs: Iterable[KeyValue]) -> list[Tag]:
+    """Tags of which the last one counts where a key is there twice."""
+    return [tag_of(key, value) for key, value in dict(pairs).items()]
+
+
 def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
-    local, owner, attributes, special = span.local, list[KeyValue](), list[KeyValue](), dict[bytes, Value]()
+    local, owner, attributes, special = span.local, list[bytes](), list[bytes](), dict[bytes, Value]()
     if local.service:
-        owner.append((b"service.name", local.service))
-    for tag in dict(span.tags).items():
-        role = _ROLES.get(tag[0])
-        if role is None:
-            role = _role(tag[0])
-        if role == _OF_SPAN:
-            attributes.append(tag)
-        elif role == _OF_FIELDS:
-            special[tag[0]] = tag[1]
-        elif tag[0] != b"service.name" or not local.service:
-            owner.append(tag)
+        owner += attribute_fields(RESOURCE_ATTRIBUTES, [(_SERVICE, local.service)])
+    for tag in span.tags:
+        if tag[0] == _OF_SPAN:
+            attributes.append(tag[1])
+        elif tag[0] == _OF_FIELDS:
+            special[tag.key] = tag.value
+        elif tag.key != _SERVICE or not local.service:
+            owner.append(tag[1])
     kind, scope, status, links, trace_state = span.kind, Scope(), b"", list[SpanLink](), b""
     if special:
         scope = _scope(special)
@@ -134,20 +157,12 @@ def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
         links = _links(special)
         stated = special.pop(b"w3c.tracestate", b"")
         trace_state = stated if isinstance(stated, bytes) else b""
-        attributes += special.items()
-    attributes += _addresses(b"net.host.", local)
-    if span.remote.service:
-        attributes.append((b"peer.service", span.remote.service))
-    attributes += _addresses(b"net.peer.", span.remote)
-    if span.debug:
-        attributes.append((b"zipkin.debug", True))
-    if span.shared:
-        attributes.append((b"zipkin.shared", True))
+        attributes += attribute_fields(SPAN_ATTRIBUTES, special.items())
     start_us = span.start_us or min((one.time_us for one in span.annotations), default=0)
-    if not start_us:
-        start_us = received_us
-        attributes.append(_ABSENT_START)
-    encoded = encoded_span(
+    if more := _of_fields(span, has_start=start_us > 0):
+        attributes += attribute_fields(SPAN_ATTRIBUTES, more)
+    start_us = start_us or received_us
+    encoded_one = encoded_span(
         Span(
             trace_id=span.trace_id,
             span_id=span.id,
@@ -156,25 +171,30 @@ def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
             kind=kind,
             start_ns=start_us * NS_PER_US,
             end_ns=(start_us + span.duration_us) * NS_PER_US,
-            attributes=attribute_fields(SPAN_ATTRIBUTES, attributes),
+            attributes=attributes,
             events=[_event(one) for one in span.annotations],
             links=links,
             status=status,
             trace_state=trace_state,
         )
     )
-    encoder.spans_of(owner, scope).append(encoded)
+    encoder.spans_of_encoded(b"".join(owner), scope).append(encoded_one)
 
 
-def _role(key: bytes) -> int:
-    role = _OF_SPAN
-    if key in _SPECIAL or key.startswith(_LINK):
-        role = _OF_FIELDS
-    elif key.startswith(_RESOURCE_PREFIXES):
-        role = _OF_RESOURCE
-    if len(key) <= _KEPT_BYTES_MAX:
-        _ROLES.keep(key, role)
-    return role
+def _of_fields(span: ZipkinSpan, *, has_start: bool) -> list[KeyValue]:
+    """The attributes that fields of Zipkin's become, which OTLP does not have."""
+    found = _addresses(b"net.host.", span.local)
+    if span.remote != _NOWHERE:
+        if span.remote.service:
+            found.append((b"peer.service", span.remote.service))
+        found += _addresses(b"net.peer.", span.remote)
+    if span.debug:
+        found.append((b"zipkin.debug", True))
+    if span.shared:
+        found.append((b"zipkin.shared", True))
+    if not has_start:
+        found.append(_ABSENT_START)
+    return found
 
 
 def _kind(tags: dict[bytes, Value], kind: int) -> int:
@@ -213,8 +233,10 @@ def _status(tags: dict[bytes, Value], kind: int) -> tuple[int, bytes]:
 
 
 def _addresses(prefix: bytes, endpoint: Endpoint) -> list[KeyValue]:
-    found: list[KeyValue] = [(prefix + b"ip", address) for address in endpoint.addresses[:1]]
-    found += [(prefix + b"ip.v6", address) for address in endpoint.addresses[1:2]]
+    found: list[KeyValue] = []
+    if endpoint.addresses:
+        found += [(prefix + b"ip", address) for address in endpoint.addresses[:1]]
+        found += [(prefix + b"ip.v6", address) for address in endpoint.addresses[1:2]]
     if endpoint.port:
         found.append((prefix + b"port", endpoint.port))
     return found

@@ -16,9 +16,10 @@ from tables.wire.otlp.encode import (
     KIND_PRODUCER,
     KIND_SERVER,
     KIND_UNSPECIFIED,
+    KeyValue,
     Value,
 )
-from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan
+from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan, tags_of
 
 # Kind, the annotation that begins it, those that end it.
 _SIDES: Final = (
@@ -80,12 +81,13 @@ def to_version2(span: Version1Span) -> list[ZipkinSpan]:
         owner = next((n for n, each in enumerate(found) if each.local.service == one.host.service), 0)
         kept = [*found[owner].annotations, Annotation(one.time_us, one.value)]
         found[owner] = found[owner]._replace(annotations=kept)
+    tags: list[list[KeyValue]] = [[] for _ in found]
     for tag in span.binary_annotations:
         if tag.key in _ADDRESSES and tag.value is True:
             continue
         owner = next((n for n, each in enumerate(found) if each.local.service == tag.host.service), 0)
-        found[owner] = found[owner]._replace(tags=[*found[owner].tags, (tag.key, tag.value)])
-    return found
+        tags[owner].append((tag.key, tag.value))
+    return [one._replace(tags=tags_of(pairs)) for one, pairs in zip(found, tags, strict=True)]
 
 
 def _side(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -150,3 +151,17 @@ def test_the_usual_form_takes_the_quick_way() -> None:
 def test_no_span(bad: Any) -> None:
     body = in_request(bad)
     assert read(body) == slowly(body)
+
+
+@pytest.mark.parametrize("name", ["spans", "attributes"])
+def test_many_items_of_a_byte(name: str) -> None:
+    """They take no more memory than what the body itself is made of: refused, or read the slow way."""
+    items = b"[" + b"1," * 200_000 + b"1]"
+    inner = items if name == "spans" else b'[{"attributes":' + items + b"}]"
+    body = b'{"resourceSpans":[{"scopeSpans":[{"spans":' + inner + b"}]}]}"
+    tracemalloc.start()
+    found = read(body)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "is not an object" in str(found) or "spans[0]" in str(found)
+    assert peak_bytes < 24 * len(body)

@@ -14,8 +14,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from tables.errors import WireError
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.zipkin import json as zipkin_json
-from tables.wire.zipkin import translate
+from tables.wire.zipkin import json_fields
 from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
+from tables.wire.zipkin.json_spans import Unusual, usual_spans
 from tables.wire.zipkin.protobuf import protobuf_to_otlp
 from tables.wire.zipkin.thrift import thrift_to_otlp
 from tests.helpers.receiving.zipkin import FULL, START_US, VERSION1, full_protobuf, version1_thrift
@@ -39,6 +40,24 @@ def the_span(span: Any, *, parse: bool = False) -> Span:
 
 def values(attributes: Any) -> dict[str, Any]:
     return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
+
+
+def read(body: bytes, *, parse: bool = False) -> bytes | str:
+    try:
+        return version2_to_otlp(body, RECEIVED_US, parse_string_tags=parse)
+    except WireError as err:
+        return str(err)
+
+
+def slowly(body: bytes, *, parse: bool = False) -> bytes | str:
+    """Object by object."""
+
+    def unusual(*_: Any) -> Any:
+        raise Unusual
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(zipkin_json, "usual_spans", unusual)
+        return read(body, parse=parse)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +206,40 @@ JSON = st.recursive(
     max_leaves=8,
 )
 FIELDS = st.sampled_from([*FULL, *VERSION1])
+ID = st.sampled_from(["", "0", "A1", "0 1", "0102030405060708", "0 1 2 3 4 5 6 7 ", "\u0661", "01" * 16, "0" * 33])
+TIME = st.integers(-1, 2**64) | st.none() | st.sampled_from(["7", "x", 1.0, 1.5, True])
+TEXT = st.text(max_size=4) | st.none()
+ENDPOINT = st.dictionaries(st.sampled_from(["serviceName", "ipv4", "ipv6", "x"]), TEXT) | st.none()
+TAG_KEYS = ["error", "span.kind", "service.name", "host.name", "otel.status_code", "otlp.link.0", "x", ""]
+LIKELY = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(["traceId", "id", "parentId"], ID),
+        **dict.fromkeys(["timestamp", "duration"], TIME),
+        **dict.fromkeys(["debug", "shared"], st.sampled_from([True, False, None, 1, "true"])),
+        **dict.fromkeys(["localEndpoint", "remoteEndpoint"], ENDPOINT),
+        "name": TEXT,
+        "kind": st.sampled_from(["CLIENT", "server", "?", "", None, 1]),
+        "annotations": st.lists(st.fixed_dictionaries({"timestamp": TIME, "value": TEXT}), max_size=2) | st.none(),
+        "tags": st.dictionaries(st.sampled_from(TAG_KEYS), st.sampled_from(["", "1", "true", "0.5", "OK", None, 1])),
+    },
+)
+
+
+@pytest.mark.parametrize("parse", [False, True])
+def test_the_usual_form_takes_the_quick_way(parse: bool) -> None:
+    """With every field, with as few as possible, and with nulls; twice, as what repeats is kept."""
+    spans = [
+        FULL,
+        None,
+        BASE,
+        BASE | dict.fromkeys(["name", "kind", "tags", "annotations", "remoteEndpoint", "shared"]),
+    ]
+    body = json.dumps(spans).encode()
+    typed = json_fields.as_typed if parse else json_fields.as_text
+    for _ in range(2):
+        assert len(usual_spans(body, typed)) == 3
+        assert read(body, parse=parse) == slowly(body, parse=parse)
 
 
 def test_service_of_a_tag() -> None:
@@ -197,13 +250,6 @@ def test_service_of_a_tag() -> None:
     assert values(named.resource.attributes) == {"host.name": "a1", "service.name": "local"}
 
 
-def test_keys_that_are_kept_are_bounded() -> None:
-    for number in range(5_000):
-        the_span({"tags": {f"k{number}": "", "k" * 1_000 + str(number): ""}})
-    assert 0 < len(translate._ROLES) <= 4_096
-    assert max(map(len, translate._ROLES)) <= 256
-
-
 @given(st.lists(st.dictionaries(FIELDS, JSON, max_size=6), max_size=3))
 def test_any_json(found: list[dict[str, Any]]) -> None:
     """Whatever comes: an OTLP request, or an error of ours."""
@@ -211,6 +257,14 @@ def test_any_json(found: list[dict[str, Any]]) -> None:
     for decode in (version2_to_otlp, version1_to_otlp):
         with suppress(WireError):
             DECODER.decode([decode(json.dumps(spans).encode(), RECEIVED_US)])
+    assert read(json.dumps(spans).encode()) == slowly(json.dumps(spans).encode())
+
+
+@given(st.lists(LIKELY, max_size=3), st.booleans())
+def test_what_clients_send(spans: list[dict[str, Any]], parse: bool) -> None:
+    """The quick way never reads what the slow one refuses or reads otherwise."""
+    body = json.dumps([BASE | each for each in spans]).encode()
+    assert read(body, parse=parse) == slowly(body, parse=parse)
 
 
 @given(st.binary(max_size=200))
@@ -229,9 +283,9 @@ def test_what_is_kept_of_tags_mixes_nothing_up() -> None:
             found = values(the_span({"tags": {"n": plain}}).attributes)
             assert (found, type(found["n"])) == ({"n": plain}, type(plain))
         assert values(the_span({"tags": {"n": [1]}}).attributes) == {"n": "[1]"}
-    for number in range(2 * zipkin_json._TAGS_KEPT):
+    for number in range(2 * json_fields.TAGS_KEPT):
         assert values(the_span({"tags": {"n": str(number)}}).attributes) == {"n": str(number)}
-    kept = zipkin_json._KEPT[zipkin_json._as_text]
-    assert 0 < len(kept) <= zipkin_json._TAGS_KEPT
+    kept = json_fields.KEPT[json_fields.as_text]
+    assert 0 < len(kept) <= json_fields.TAGS_KEPT
     assert values(the_span({"tags": {"long": "x" * 1000}}).attributes) == {"long": "x" * 1000}
     assert ("long", "x" * 1000) not in kept
