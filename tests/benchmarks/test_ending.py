@@ -69,5 +69,6 @@ def test_moto(tmp_path: Path) -> None:
 
 def test_moto_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.harness.moto_process.own_port", lambda: 1 << 20)
+    monkeypatch.setattr("tests.harness.moto_process._READY_S", 1.0)
     with pytest.raises(BenchError, match="does not answer"), moto_process("bucket", tmp_path / "log"):
         pass

@@ -14,7 +14,7 @@ def test_nothing_stays_open(turns: int) -> None:
     """turns: of the loop, between the connection and the end of the server; two are enough to accept it"""
 
     async def main() -> None:
-        runner = web.AppRunner(web.Application())
+        runner = web.AppRunner(web.Application(), shutdown_timeout=0.2)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         with socket.create_connection(runner.addresses[0]):
