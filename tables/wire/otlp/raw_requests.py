@@ -51,6 +51,11 @@ def span_fields(spans: Sequence[bytes]) -> list[SpanField]:
 
 def request_of(spans: Mapping[SpanOrigin, Sequence[SpanField]]) -> bytes:
     """A request with these spans, and no other fields, as protobuf writes it."""
+    if len(spans) == 1:  # mostly
+        (((head, url), scope, scope_url), fields), *_ = spans.items()
+        size = len(scope) + sum(map(len, fields)) + len(scope_url)
+        scoped = (head, _SECOND, varint(size), scope, *fields, scope_url, url)
+        return b"".join((_FIRST, varint(sum(map(len, scoped))), *scoped))
     resources: dict[tuple[bytes, bytes], list[bytes]] = {}
     for (resource, scope, scope_url), fields in spans.items():
         scoped = b"".join((scope, *fields, scope_url))
