@@ -17,6 +17,10 @@ _SURROGATES: Final = re.compile(
 )
 
 
+class Unusual(Exception):  # noqa: N818  (says what it is)
+    """JSON that is not in the form that clients usually send; it may be right all the same."""
+
+
 def parse_json(body: bytes) -> object:
     """The value of a JSON text. Halves of surrogate pairs become U+FFFD. Raises: WireError"""
     body = body.removeprefix(_BYTE_ORDER_MARK)

@@ -22,12 +22,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from tables.columns.varint import varint
 from tables.errors import WireError
-from tables.wire.json_text import parse_json
+from tables.wire.json_text import Unusual, parse_json
 from tables.wire.otlp.clean import NESTING_MAX
 from tables.wire.otlp.json_spans import (
     BYTES_PER_ITEM,
-    Request,
-    Unusual,
+    JsonRequest,
     encode_resource,
     encode_scope,
     encode_span,
@@ -192,7 +191,7 @@ def _json_text(value: Any) -> str:
     return "".join(out)
 
 
-def _usual_scopes(request: Request, parts: list[list[bytes]]) -> Iterator[tuple[bytes, str, Sequence[Any]]]:
+def _usual_scopes(request: JsonRequest, parts: list[list[bytes]]) -> Iterator[tuple[bytes, str, Sequence[Any]]]:
     """As `_scopes`, of a request in the usual form. Its spans are JSON still."""
     for i, resource in enumerate(request.resource_spans):
         where = f"resourceSpans[{i}]"

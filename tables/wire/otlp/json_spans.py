@@ -14,6 +14,7 @@ import orjson
 from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder, encode
 
+from tables.wire.json_text import Unusual
 from tables.wire.otlp.encode import Memo, field, varint
 
 _ATTRIBUTES_KEPT: Final = 8192
@@ -34,10 +35,6 @@ _NOTHING: Final = Raw()
 
 Number = int | str
 T = TypeVar("T")
-
-
-class Unusual(Exception):  # noqa: N818  (says what it is)
-    """A value that is not in the usual form; it may be right all the same."""
 
 
 class _Message(Struct, rename="camel", forbid_unknown_fields=True, gc=False):
@@ -96,7 +93,7 @@ class _Span(_Message):
     status: Raw = _NOTHING
 
 
-class ScopeSpans(_Message):
+class JsonScopeSpans(_Message):
     """The spans of a scope, each as JSON."""
 
     scope: Raw = _NOTHING
@@ -104,41 +101,41 @@ class ScopeSpans(_Message):
     schema_url: str = ""
 
 
-class ResourceSpans(_Message):
+class JsonResourceSpans(_Message):
     """The scopes of a resource."""
 
     resource: Raw = _NOTHING
-    scope_spans: tuple[ScopeSpans, ...] = ()
+    scope_spans: tuple[JsonScopeSpans, ...] = ()
     schema_url: str = ""
 
 
-class Request(_Message):
+class JsonRequest(_Message):
     """An ExportTraceServiceRequest."""
 
-    resource_spans: tuple[ResourceSpans, ...] = ()
+    resource_spans: tuple[JsonResourceSpans, ...] = ()
 
 
-def read_request(body: bytes) -> Request:
+def read_request(body: bytes) -> JsonRequest:
     """The request, with spans as JSON that is not looked into. Raises: Unusual"""
     return _read(_REQUEST, body)
 
 
-def read_resource(found: dict[str, Any]) -> ResourceSpans:
+def read_resource(found: dict[str, Any]) -> JsonResourceSpans:
     """A ResourceSpans without scopes. Raises: Unusual"""
     return _read(_RESOURCE_SPANS, _dumped(found))
 
 
-def read_scope(found: dict[str, Any]) -> ScopeSpans:
+def read_scope(found: dict[str, Any]) -> JsonScopeSpans:
     """A ScopeSpans without spans. Raises: Unusual"""
     return _read(_SCOPE_SPANS, _dumped(found))
 
 
-def encode_resource(found: ResourceSpans) -> bytes:
+def encode_resource(found: JsonResourceSpans) -> bytes:
     """A ResourceSpans without its scopes. Raises: Unusual"""
     return _optional(found.resource, _RESOURCES, _resource) + _text(3, found.schema_url)
 
 
-def encode_scope(found: ScopeSpans) -> bytes:
+def encode_scope(found: JsonScopeSpans) -> bytes:
     """A ScopeSpans without its spans. Raises: Unusual"""
     return _optional(found.scope, _SCOPES, _scope) + _text(3, found.schema_url)
 
@@ -349,7 +346,7 @@ def _array(value: dict[str, Any]) -> bytes:
 
 
 # They belong to no thread.
-_REQUEST, _RESOURCE_SPANS, _SCOPE_SPANS = Decoder(Request), Decoder(ResourceSpans), Decoder(ScopeSpans)
+_REQUEST, _RESOURCE_SPANS, _SCOPE_SPANS = Decoder(JsonRequest), Decoder(JsonResourceSpans), Decoder(JsonScopeSpans)
 _SPAN, _STATUS, _RESOURCE, _SCOPE = Decoder(_Span), Decoder(_Status), Decoder(_Resource), Decoder(_Scope)
 _KEPT: Final[dict[int, Memo[bytes, bytes]]] = {
     9: Memo(_ATTRIBUTES_KEPT),

@@ -6,7 +6,7 @@ Source: zipkin-api, zipkin2-api.yaml and zipkin-api.yaml
 from typing import Any
 
 from tables.errors import WireError
-from tables.wire.json_text import parse_json
+from tables.wire.json_text import Unusual, parse_json
 from tables.wire.zipkin.json_fields import (
     TIME_US_MAX,
     Typed,
@@ -22,7 +22,7 @@ from tables.wire.zipkin.json_fields import (
     tags_of_object,
     text_bytes,
 )
-from tables.wire.zipkin.json_spans import Unusual, usual_spans
+from tables.wire.zipkin.json_spans import usual_spans
 from tables.wire.zipkin.translate import ZipkinSpan, to_otlp
 from tables.wire.zipkin.version1 import BinaryAnnotation, HostAnnotation, Version1Span, to_version2
 

@@ -10,7 +10,7 @@ from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder
 
 from tables.errors import WireError
-from tables.wire.json_text import parse_json
+from tables.wire.json_text import Unusual, parse_json
 from tables.wire.otlp.encode import Memo
 from tables.wire.zipkin.json_fields import TIME_US_MAX, Typed, endpoint, id_bytes, kind_of, tags_of_texts
 from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan
@@ -20,10 +20,6 @@ _ENDPOINTS_KEPT: Final = 2048
 _KEPT_BYTES_MAX: Final = 384
 _NOTHING: Final = Raw()
 _NOWHERE: Final = Endpoint()
-
-
-class Unusual(Exception):  # noqa: N818  (says what it is)
-    """A value that is not in the usual form; it may be right all the same."""
 
 
 class _Annotation(Struct, gc=False):

@@ -12,11 +12,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from tables.errors import WireError
+from tables.wire.json_text import Unusual
 from tables.wire.otlp.decoder import OtlpDecoder
 from tables.wire.zipkin import json as zipkin_json
 from tables.wire.zipkin import json_fields
 from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
-from tables.wire.zipkin.json_spans import Unusual, usual_spans
+from tables.wire.zipkin.json_spans import usual_spans
 from tables.wire.zipkin.protobuf import protobuf_to_otlp
 from tables.wire.zipkin.thrift import thrift_to_otlp
 from tests.helpers.receiving.zipkin import FULL, START_US, VERSION1, full_protobuf, version1_thrift
