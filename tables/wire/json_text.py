@@ -3,10 +3,13 @@
 import re
 from typing import Final
 
+import numpy as np
 import orjson
 
 from tables.errors import WireError
 
+_SHORT_BYTES: Final = 1000
+_COUNTED_AT_ONCE: Final = 1 << 18
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 # Halves of surrogate pairs, and whole pairs, which are passed over. Before them: escaped backslashes. It begins
@@ -19,6 +22,17 @@ _SURROGATES: Final = re.compile(
 
 class Unusual(Exception):  # noqa: N818  (says what it is)
     """JSON that is not in the form that clients usually send; it may be right all the same."""
+
+
+def how_many(body: bytes, *characters: int) -> int:
+    """How often the characters are in a body; 0 for one that is too short to matter. `bytes.count` takes ten times as
+    long where there are many.
+    """
+    if len(body) <= _SHORT_BYTES:
+        return 0
+    data = np.frombuffer(body, np.uint8)
+    parts = [data[at : at + _COUNTED_AT_ONCE] for at in range(0, len(data), _COUNTED_AT_ONCE)]
+    return sum(int(np.count_nonzero(part == one)) for part in parts for one in characters)
 
 
 def parse_json(body: bytes) -> object:

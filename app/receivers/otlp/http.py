@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -15,10 +16,11 @@ from app.net.cors import Cors
 from app.net.http_errors import errors_as_responses
 from app.net.request_metrics import observed
 from app.receivers.batcher import Batcher
-from app.receivers.http_body import BodyLimits
+from app.receivers.http_body import USUAL_HERE_BYTES_MAX, BodyLimits
 from app.receivers.http_export import INVALID_ARGUMENT, REFUSED, HttpExport, Refusal, SizeLimit, UnknownContentType
 from app.receivers.input_budget import InputBudget, InputBytes
 from app.receivers.otlp.replies import partial_success, reply_bytes
+from tables.wire.json_text import Unusual
 from tables.wire.otlp.json import to_protobuf
 
 _PROTOBUF: Final = "application/x-protobuf"
@@ -82,6 +84,9 @@ class TraceReceiver:
         cpu_s = self._taking.limits.costs.cpu_s
         if len(body) <= _JSON_HERE_BYTES_MAX:
             return to_protobuf(body, cpu_s)
+        if len(body) <= USUAL_HERE_BYTES_MAX:
+            with suppress(Unusual):
+                return to_protobuf(body, cpu_s, usual_only=True)
         large = len(body) > _JSON_SMALL_BYTES_MAX
         async with self._json_turn[large]:
             held.add("json", len(body) * _JSON_MEMORY)

@@ -10,7 +10,7 @@ from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
 from app.receivers.translating_http import SpanPath, Translate, build_translating_http, http_export
 from app.settings.sections.receivers import Zipkin
-from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
+from tables.wire.zipkin.json import usual_version2_to_otlp, version1_to_otlp, version2_to_otlp
 from tables.wire.zipkin.protobuf import protobuf_to_otlp
 from tables.wire.zipkin.thrift import thrift_to_otlp
 
@@ -21,11 +21,13 @@ def endpoints(*, parse_string_tags: bool) -> Sequence[SpanPath]:
     """The paths of Zipkin's API that take spans."""
     version1 = _now(partial(version1_to_otlp, parse_string_tags=parse_string_tags))
     version2 = _now(partial(version2_to_otlp, parse_string_tags=parse_string_tags))
+    usual = _now(partial(usual_version2_to_otlp, parse_string_tags=parse_string_tags))
     protobuf, thrift = _now(protobuf_to_otlp), _now(thrift_to_otlp)
     return (
         SpanPath(
             "/api/v2/spans",
             {"application/json": version2, "application/x-protobuf": protobuf, "application/protobuf": protobuf},
+            {"application/json": usual},
         ),
         SpanPath("/api/v1/spans", {"application/json": version1, "application/x-thrift": thrift}),
     )

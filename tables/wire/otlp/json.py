@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 import orjson
 from google.protobuf import json_format
 from msgspec import Raw
@@ -22,7 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from tables.columns.varint import varint
 from tables.errors import WireError
-from tables.wire.json_text import Unusual, parse_json
+from tables.wire.json_text import Unusual, how_many, parse_json
 from tables.wire.otlp.clean import NESTING_MAX
 from tables.wire.otlp.json_spans import (
     BYTES_PER_ITEM,
@@ -49,7 +48,6 @@ _SPECIAL: Final = _LISTS | {*_BYTES, "values"}
 _BYTES_PER_OBJECT: Final = 12
 _ALWAYS: Final = 1000
 _BRACE, _BRACKET, _COMMA = b"{[,"
-_COUNTED_AT_ONCE: Final = 1 << 18
 _NAMES_TOLD: Final = 3
 # A look at the clock takes as long as some spans, a span up to a millisecond.
 _SPANS_PER_LOOK: Final = 32
@@ -73,18 +71,23 @@ class Converted(NamedTuple):
         return sum(self.unknown.values())
 
 
-def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
-    """The request as protobuf. Raises: WireError with the problem and its position; TooSlow after cpu_s_max"""
+def to_protobuf(body: bytes, cpu_s_max: float = float("inf"), *, usual_only: bool = False) -> Converted:
+    """The request as protobuf. Raises: WireError with the problem and its position; TooSlow after cpu_s_max
+
+    usual_only: raises Unusual where that would take long for its size
+    """
     end_s = time.thread_time() + cpu_s_max
-    if _count(body, _BRACE, _BRACKET) > _ALWAYS + len(body) // _BYTES_PER_OBJECT:
+    if how_many(body, _BRACE, _BRACKET) > _ALWAYS + len(body) // _BYTES_PER_OBJECT:
         raise WireError("not an OTLP ExportTraceServiceRequest: the JSON is made of very small objects")
     unknown = dict[str, int]()
     resources: list[list[bytes]] = []
     try:
-        if _count(body, _COMMA) > _ALWAYS + len(body) // BYTES_PER_ITEM:
+        if how_many(body, _COMMA) > _ALWAYS + len(body) // BYTES_PER_ITEM:
             raise Unusual
         scopes = _usual_scopes(read_request(body), resources)
     except Unusual:
+        if usual_only:
+            raise
         scopes = _scopes(_request(body), resources, unknown)
     del body
     # Span by span: a parser that gets all at once cannot be stopped.
@@ -92,7 +95,7 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
     for scope, where, spans in scopes:
         encoded = [scope]
         for number, span in enumerate(spans):
-            encoded.append(_encoded(span, f"{where}.spans[{number}]"))
+            encoded.append(encode_span(span) if usual_only else _encoded(span, f"{where}.spans[{number}]"))
             looked += 1
             if looked >= _SPANS_PER_LOOK:
                 looked = 0
@@ -100,17 +103,6 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf")) -> Converted:
         resources[-1].append(_field(2, b"".join(encoded)))
     _check_time(end_s, cpu_s_max)
     return Converted(b"".join([_field(1, b"".join(resource)) for resource in resources]), unknown)
-
-
-def _count(body: bytes, *characters: int) -> int:
-    """How often the characters are in a body; 0 for one that is too short to matter. `bytes.count` takes ten times as
-    long where there are many.
-    """
-    if len(body) <= _ALWAYS:
-        return 0
-    data = np.frombuffer(body, np.uint8)
-    parts = [data[at : at + _COUNTED_AT_ONCE] for at in range(0, len(data), _COUNTED_AT_ONCE)]
-    return sum(int(np.count_nonzero(part == one)) for part in parts for one in characters)
 
 
 def _request(body: bytes) -> dict[str, Any]:

@@ -33,12 +33,17 @@ def version2_to_otlp(body: bytes, received_us: int, *, parse_string_tags: bool =
     received_us: the start of spans without any time. parse_string_tags: tags that look like numbers or bools become
     such. Raises: WireError that names the span and the field
     """
-    typed = as_typed if parse_string_tags else as_text
     try:
-        spans = usual_spans(body, typed)
+        return usual_version2_to_otlp(body, received_us, parse_string_tags=parse_string_tags)
     except Unusual:
+        typed = as_typed if parse_string_tags else as_text
         spans = [_version2(span, f"[{n}]", typed) for n, span in enumerate(_list(parse_json(body)))]
     return to_otlp(spans, received_us)
+
+
+def usual_version2_to_otlp(body: bytes, received_us: int, *, parse_string_tags: bool = False) -> bytes:
+    """The same of a list in the form that clients usually send. Raises: Unusual"""
+    return to_otlp(usual_spans(body, as_typed if parse_string_tags else as_text), received_us)
 
 
 def version1_to_otlp(body: bytes, received_us: int, *, parse_string_tags: bool = False) -> bytes:

@@ -10,7 +10,7 @@ from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder
 
 from tables.errors import WireError
-from tables.wire.json_text import Unusual, parse_json
+from tables.wire.json_text import Unusual, how_many, parse_json
 from tables.wire.otlp.encode import Memo
 from tables.wire.zipkin.json_fields import TIME_US_MAX, Typed, endpoint, id_bytes, kind_of, tags_of_texts
 from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan
@@ -18,6 +18,9 @@ from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan
 _ENDPOINTS_KEPT: Final = 2048
 # Longer ones do not repeat, and would take memory.
 _KEPT_BYTES_MAX: Final = 384
+# A tag costs microseconds, however short. Usual ones have 30 bytes.
+_BYTES_PER_FIELD: Final = 16
+(_COMMA,) = b","
 _NOTHING: Final = Raw()
 _NOWHERE: Final = Endpoint()
 
@@ -45,6 +48,8 @@ class _Span(Struct, rename="camel", gc=False):
 
 def usual_spans(body: bytes, typed: Typed) -> list[ZipkinSpan]:
     """The spans of a JSON list. typed: what becomes of a tag's text. Raises: Unusual"""
+    if how_many(body, _COMMA) > len(body) // _BYTES_PER_FIELD:
+        raise Unusual
     try:
         return [_span(span, typed) for span in _SPANS.decode(body) if span is not None]
     except (MsgspecError, WireError, ValueError, RecursionError) as err:

@@ -27,6 +27,7 @@ from app.receivers.translating_http import REJECTED_HEADER
 from app.settings import Settings
 from tables.wire.jaeger import jaeger_pb2
 from tables.wire.jaeger.thrift import datagram_to_otlp
+from tables.wire.zipkin.json import version2_to_otlp
 from tests.harness.ports import own_port
 from tests.helpers.receiving.jaeger import batch, datagram, encoded, span, tag
 from tests.helpers.receiving.receivers import FakeBatcher
@@ -300,3 +301,30 @@ def test_sampling() -> None:
                 assert await answer.json() == []
 
     serve("jaeger_sampling", use, sampling_rate=0.25)
+
+
+@pytest.mark.parametrize(
+    ("spans", "more", "on_loop"), [(500, {}, True), (500, {"timestamp": 1.0}, False), (5000, {}, False)]
+)
+def test_where_zipkins_json_is_read(
+    monkeypatch: pytest.MonkeyPatch, spans: int, more: dict[str, Any], on_loop: bool
+) -> None:
+    """What takes little stays on the loop, so that it comes to the batcher with others; the rest does not stop it."""
+    loop_only: list[bool] = []
+
+    def whole(*args: Any, **options: Any) -> bytes:
+        loop_only.append(threading.current_thread() is threading.main_thread())
+        return version2_to_otlp(*args, **options)
+
+    monkeypatch.setattr("app.receivers.zipkin.http_server.version2_to_otlp", whole)
+    one = {"traceId": "1" * 32, "id": "2" * 16, "timestamp": 1, "name": "n" * 60, **more}
+
+    async def use(batcher: FakeBatcher, address: str) -> None:
+        body = json.dumps([one] * spans).encode()
+        status, text, _ = await post(address, "/api/v2/spans", body, Content_Type="application/json")
+        assert (status, text) == (202, "")
+        assert loop_only == ([] if on_loop else [False])
+        request = ExportTraceServiceRequest.FromString(batcher.came[0][1])
+        assert len(request.resource_spans[0].scope_spans[0].spans) == spans
+
+    serve("zipkin", use)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import threading
 import zlib
 from typing import Any
 
@@ -183,3 +184,24 @@ def test_empty_members() -> None:
     limits = BodyLimits(64 << 20, 4 << 20)
     status, _, answered, _ = post(body, {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}, limits=limits)
     assert (status, b"members_max" in answered) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("name_length", "more", "where"),
+    [(40_000, {}, "loop"), (40_000, {"kind": "SPAN_KIND_SERVER"}, "loop, json"), (200_000, {}, "json")],
+    ids=["usual", "unusual", "large"],
+)
+def test_where_json_is_read(monkeypatch: pytest.MonkeyPatch, name_length: int, more: Any, where: str) -> None:
+    """What takes little stays on the loop, so that it comes to the batcher with others; the rest does not stop it."""
+    names: list[str] = []
+
+    def read(*args: Any, **options: Any) -> Any:
+        thread = threading.current_thread()
+        names.append("loop" if thread is threading.main_thread() else thread.name.partition("_")[0])
+        return to_protobuf(*args, **options)
+
+    monkeypatch.setattr("app.receivers.otlp.http.to_protobuf", read)
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{**SPAN, "name": "x" * name_length, **more}]}]}]})
+    status, _, _, batcher = post(body.encode(), {"Content-Type": JSON}, limits=BodyLimits(1 << 20, 1 << 20))
+    assert (status, ", ".join(names)) == (200, where)
+    assert batcher.came == [("single-tenant", to_protobuf(body.encode()).body)]
