@@ -80,7 +80,7 @@ class PartitionManager:
         self._chains: dict[int, asyncio.Task[None]] = {}
         self._work_done, self._room_on_disk = asyncio.Event(), asyncio.Event()
         self._room_on_disk.set()
-        self.lag = PartitionLag(topic, consumers, limits.lag_s_max)
+        self._lag = PartitionLag(topic, consumers, limits.lag_s_max)
         self._mine: set[int] | None = None  # the assigned partitions, open or not; None: not assigned yet
         self._waits: dict[int, str] = {}  # why nothing is taken of a partition
         self._waits_of_all: list[str] = []
@@ -105,18 +105,17 @@ class PartitionManager:
         for gone in set(store.partitions) - set(mine):
             store.release(gone)
         ends = await self.app.consumer.highwaters(*mine.values()) if mine else {}
-        self.lag.assigned({tp.partition: end for tp, end in ends.items()})
+        self._lag.assigned({tp.partition: end for tp, end in ends.items()})
         self._mine = set(mine)
         opening = {number: asyncio.ensure_future(self._open(number)) for number in mine}
         if opening:
             # Faust would continue without us after a while; other partitions need not wait for a storage that is away.
             await asyncio.wait(opening.values(), timeout=_OPEN_WAIT_S)
         for number, task in opening.items():
-            if not task.done():
-                self._late[number] = asyncio.ensure_future(self._seek_when_open(task, mine[number]))
-        for task in opening.values():
             if task.done():
-                task.result()
+                task.result()  # raises what went wrong
+            else:
+                self._late[number] = asyncio.ensure_future(self._seek_when_open(task, mine[number]))
         opened = {tp: store.partitions.get(number) for number, tp in mine.items() if opening[number].done()}
         return {tp: state.next_offset for tp, state in opened.items() if state is not None}  # or it has gone meanwhile
 
@@ -143,12 +142,10 @@ class PartitionManager:
                 await self.retried(f"list cuts of partition {number}", functools.partial(store.blocks.poll, [number]))
                 if store.blocks.flushed_offset(number) <= held.flushed_offset:
                     return
-                self.lag.went_back(held)
+                self._lag.went_back(held)
                 store.release(number)
             await self.drain(number)  # a seal of a former state must not write after the load
-            loaded = await self.retried(f"open partition {number}", load)
-            if self._is_mine(number):
-                store.adopt(loaded)
+            await self._loaded(number, load)
 
     def _load(self, store: LiveStore, number: int) -> LivePartition:
         self.check_storage()
@@ -162,17 +159,21 @@ class PartitionManager:
         async with self._opening[number]:
             if state.closed:
                 return
-            self.lag.went_back(state)
+            self._lag.went_back(state)
             store.release(number)
             await self.drain(number)  # a seal of the former state must not write after the reset
             await self.retried(f"reset partition {number}", functools.partial(store.reset, number))
-            loaded = await self.retried(f"open partition {number}", functools.partial(store.load, number))
-            if self._is_mine(number):
-                store.adopt(loaded)
+            loaded = await self._loaded(number, functools.partial(store.load, number))
+            if loaded is not None:
                 await self.app.consumer.seek(TP(self.topic, number), loaded.next_offset)
 
-    def _is_mine(self, number: int) -> bool:
-        return self._mine is not None and number in self._mine
+    async def _loaded(self, number: int, load: Callable[[], LivePartition]) -> LivePartition | None:
+        """Loads a partition and serves it; None where this process has lost it meanwhile."""
+        loaded = await self.retried(f"open partition {number}", load)
+        if self._mine is None or number not in self._mine:
+            return None
+        self._require_store().adopt(loaded)
+        return loaded
 
     def not_ready(self) -> list[str]:
         """Reasons why queries here would miss spans."""
@@ -195,7 +196,7 @@ class PartitionManager:
 
     def behind(self) -> dict[int, int]:
         """Partitions that lag, with the end offset to reach; see `PartitionLag.behind`."""
-        return {} if self.store is None else self.lag.behind(self.store.partitions.values())
+        return {} if self.store is None else self._lag.behind(self.store.partitions.values())
 
     @property
     def partition_count(self) -> int:
@@ -231,7 +232,7 @@ class PartitionManager:
         if message.offset < state.next_offset:
             REDELIVERED.inc()
             return
-        if message.offset > self.lag.past_holes(state) and not await self._fill_gap(state, message):
+        if message.offset > self._lag.past_holes(state) and not await self._fill_gap(state, message):
             return
         try:
             incoming = walled(incoming_of, message)
@@ -316,7 +317,7 @@ class PartitionManager:
             return
         now_ms = int(time.time() * 1000)
         for state in self.store.partitions.values():
-            self.lag.past_holes(state)
+            self._lag.past_holes(state)
             self.run(state, state.tick(now_ms))
         self._watch_disk(self.store)
         self._metrics.show(self.store, ready=not self.not_ready())

@@ -23,7 +23,8 @@ class TopicEnds:
     def note(self, topic: str, partition: int, end: int, now_s: float) -> None:
         """Records an end offset that Kafka reported, or that follows from an acknowledgement.
 
-        now_s: when the last record may have been written: where it was not there yet when Kafka was asked before, then
+        now_s: the earliest time at which the last record may have been written. Of an end that Kafka reports that is
+        the time of the report before, which did not have the record yet
         """
         tp = (topic, partition)
         self._seen.add(tp)

@@ -9,6 +9,7 @@ import orjson
 from tables.errors import WireError
 
 _SHORT_BYTES: Final = 1000
+(_COMMA,) = b","
 _COUNTED_AT_ONCE: Final = 1 << 18
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
@@ -33,6 +34,12 @@ def how_many(body: bytes, *characters: int) -> int:
     data = np.frombuffer(body, np.uint8)
     parts = [data[at : at + _COUNTED_AT_ONCE] for at in range(0, len(data), _COUNTED_AT_ONCE)]
     return sum(int(np.count_nonzero(part == one)) for part in parts for one in characters)
+
+
+def check_items(body: bytes, bytes_per_item: int) -> None:
+    """Raises: Unusual where items of lists and objects have fewer bytes than that in the mean"""
+    if how_many(body, _COMMA) > len(body) // bytes_per_item:
+        raise Unusual
 
 
 def parse_json(body: bytes) -> object:

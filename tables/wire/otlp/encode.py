@@ -8,7 +8,7 @@ Source: opentelemetry/proto/trace/v1/trace.proto, common/v1/common.proto; protob
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Final, NamedTuple, TypeVar
 
 Value = bytes | bool | int | float
@@ -24,7 +24,7 @@ class Binary(bytes):
 # tuple, since spans have many of them.
 KeyValue = tuple[bytes, Value]
 
-K = TypeVar("K")
+K = TypeVar("K", bound=Sized)
 V = TypeVar("V")
 
 
@@ -40,6 +40,15 @@ class Memo(dict[K, V]):
         if len(self) >= self._entries_max:
             self.clear()
         self[key] = value
+
+    def made_of(self, key: K, make: Callable[[K], V], length_max: int) -> V:
+        """What is kept of the key; else what `make` makes of it, kept unless the key is longer than length_max."""
+        found = self.get(key)
+        if found is None:
+            found = make(key)
+            if len(key) <= length_max:
+                self.keep(key, found)
+        return found
 
 
 class Event(NamedTuple):

@@ -19,12 +19,11 @@ from google.protobuf import json_format
 from msgspec import Raw
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from tables.columns.varint import varint
 from tables.errors import WireError
 from tables.wire.json_text import Unusual, how_many, parse_json
 from tables.wire.otlp.clean import NESTING_MAX
+from tables.wire.otlp.encode import field
 from tables.wire.otlp.json_spans import (
-    BYTES_PER_ITEM,
     JsonRequest,
     encode_resource,
     encode_scope,
@@ -47,7 +46,7 @@ _SPECIAL: Final = _LISTS | {*_BYTES, "values"}
 # An object costs microseconds. Attributes, the smallest ones that come in numbers, have two in 50 bytes.
 _BYTES_PER_OBJECT: Final = 12
 _ALWAYS: Final = 1000
-_BRACE, _BRACKET, _COMMA = b"{[,"
+_BRACE, _BRACKET = b"{["
 _NAMES_TOLD: Final = 3
 # A look at the clock takes as long as some spans, a span up to a millisecond.
 _SPANS_PER_LOOK: Final = 32
@@ -82,8 +81,6 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf"), *, usual_only: boo
     unknown = dict[str, int]()
     resources: list[list[bytes]] = []
     try:
-        if how_many(body, _COMMA) > _ALWAYS + len(body) // BYTES_PER_ITEM:
-            raise Unusual
         scopes = _usual_scopes(read_request(body), resources)
     except Unusual:
         if usual_only:
@@ -100,9 +97,9 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf"), *, usual_only: boo
             if looked >= _SPANS_PER_LOOK:
                 looked = 0
                 _check_time(end_s, cpu_s_max)
-        resources[-1].append(_field(2, b"".join(encoded)))
+        resources[-1].append(field(2, b"".join(encoded)))
     _check_time(end_s, cpu_s_max)
-    return Converted(b"".join([_field(1, b"".join(resource)) for resource in resources]), unknown)
+    return Converted(b"".join([field(1, b"".join(resource)) for resource in resources]), unknown)
 
 
 def _request(body: bytes) -> dict[str, Any]:
@@ -117,10 +114,6 @@ def _request(body: bytes) -> dict[str, Any]:
 def _check_time(end_s: float, cpu_s_max: float) -> None:
     if time.thread_time() > end_s:
         raise TooSlow(f"the JSON takes longer to read than {cpu_s_max:g} s (distributor.input.body_cpu_s_max)")
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return bytes((number << 3 | 2,)) + varint(len(content)) + content
 
 
 def _tidy(request: Any) -> None:
@@ -257,7 +250,7 @@ def _encoded(span: Any, where: str) -> bytes:
         _tidy(span)
     message = Span()
     _parse_span(span, message, where)
-    return _field(2, message.SerializeToString())
+    return field(2, message.SerializeToString())
 
 
 def _parse_span(span: Any, message: Any, where: str) -> None:

@@ -14,7 +14,7 @@ import orjson
 from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder, encode
 
-from tables.wire.json_text import Unusual
+from tables.wire.json_text import Unusual, check_items
 from tables.wire.otlp.encode import Memo, field, varint
 
 _ATTRIBUTES_KEPT: Final = 8192
@@ -23,8 +23,7 @@ _OTHERS_KEPT: Final = 1024
 _ATTRIBUTE_BYTES_MAX: Final = 384
 _OTHER_BYTES_MAX: Final = 4096
 # What stays JSON at first takes memory for each item of a list, however short: spans and attributes are never as short.
-BYTES_PER_ITEM: Final = 6
-_ITEMS_ALWAYS: Final = 100
+_BYTES_PER_ITEM: Final = 6
 _U32, _U64, _I64 = 1 << 32, 1 << 64, 1 << 63
 _DIGITS_MAX: Final = 20
 _CODE_MAX: Final = 127  # one byte
@@ -94,7 +93,7 @@ class _Span(_Message):
 
 
 class JsonScopeSpans(_Message):
-    """The spans of a scope, each as JSON."""
+    """A ScopeSpans. Its scope and each of its spans are JSON."""
 
     scope: Raw = _NOTHING
     spans: tuple[Raw, ...] = ()
@@ -102,7 +101,7 @@ class JsonScopeSpans(_Message):
 
 
 class JsonResourceSpans(_Message):
-    """The scopes of a resource."""
+    """A ResourceSpans. Its resource, and the spans of its scopes, are JSON."""
 
     resource: Raw = _NOTHING
     scope_spans: tuple[JsonScopeSpans, ...] = ()
@@ -110,13 +109,14 @@ class JsonResourceSpans(_Message):
 
 
 class JsonRequest(_Message):
-    """An ExportTraceServiceRequest."""
+    """An ExportTraceServiceRequest that is read down to the spans, which are JSON."""
 
     resource_spans: tuple[JsonResourceSpans, ...] = ()
 
 
 def read_request(body: bytes) -> JsonRequest:
     """The request, with spans as JSON that is not looked into. Raises: Unusual"""
+    check_items(body, _BYTES_PER_ITEM)
     return _read(_REQUEST, body)
 
 
@@ -182,8 +182,7 @@ def _dumped(found: dict[str, Any]) -> bytes:
         data = encode(found)
     except (MsgspecError, TypeError, ValueError, RecursionError) as err:
         raise Unusual from err
-    if data.count(b",") > _ITEMS_ALWAYS + len(data) // BYTES_PER_ITEM:
-        raise Unusual
+    check_items(data, _BYTES_PER_ITEM)
     return data
 
 
@@ -191,13 +190,7 @@ def _optional(found: Raw, kept: Memo[bytes, bytes], make: Callable[[bytes], byte
     """A message that is JSON, as a field; nothing where it is absent."""
     if found is _NOTHING:
         return b""
-    data = bytes(found)
-    encoded = kept.get(data)
-    if encoded is None:
-        encoded = make(data)
-        if len(data) <= _OTHER_BYTES_MAX:
-            kept.keep(data, encoded)
-    return encoded
+    return kept.made_of(bytes(found), make, _OTHER_BYTES_MAX)
 
 
 def _resource(data: bytes) -> bytes:
@@ -298,7 +291,7 @@ def _add_attributes(parts: list[bytes], number: int, attributes: Iterable[Raw], 
 
 
 def _attribute(number: int, data: bytes) -> bytes:
-    """A field with a KeyValue."""
+    """An attribute as a field of its message. number: of the field; data: the attribute as JSON"""
     try:
         pair = orjson.loads(data)
         if len(pair) != 2:

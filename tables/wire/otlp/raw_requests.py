@@ -51,11 +51,6 @@ def span_fields(spans: Sequence[bytes]) -> list[SpanField]:
 
 def request_of(spans: Mapping[SpanOrigin, Sequence[SpanField]]) -> bytes:
     """A request with these spans, and no other fields, as protobuf writes it."""
-    if len(spans) == 1:  # mostly
-        (((head, url), scope, scope_url), fields), *_ = spans.items()
-        size = len(scope) + sum(map(len, fields)) + len(scope_url)
-        content = (head, _SECOND, varint(size), scope, *fields, scope_url, url)
-        return b"".join((_FIRST, varint(sum(map(len, content))), *content))
     resources: dict[tuple[bytes, bytes], list[bytes]] = {}
     for (resource, scope, scope_url), fields in spans.items():
         scoped = b"".join((scope, *fields, scope_url))
@@ -66,8 +61,8 @@ def request_of(spans: Mapping[SpanOrigin, Sequence[SpanField]]) -> bytes:
     request: list[bytes] = []
     for (_, url), parts in resources.items():
         parts.append(url)
-        joined = b"".join(parts)
-        request += _FIRST, varint(len(joined)), joined
+        content = b"".join(parts)
+        request += _FIRST, varint(len(content)), content
     return b"".join(request)
 
 

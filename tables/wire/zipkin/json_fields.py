@@ -17,7 +17,7 @@ from tables.wire.otlp.encode import (
     Memo,
     Value,
 )
-from tables.wire.zipkin.translate import Annotation, Endpoint, Tag, tag_of
+from tables.wire.zipkin.translate import NOWHERE, Annotation, Endpoint, Tag, tag_of
 
 TIME_US_MAX: Final = (1 << 63) // 1000
 TAGS_KEPT: Final = 8192
@@ -64,7 +64,7 @@ def id_bytes(holder: Object, key: str, size: int, where: str, *, needed: bool = 
 
 
 def text_bytes(holder: Object, key: str, where: str) -> bytes:
-    """A text; absent: empty."""
+    """Reads a text as UTF-8. One that is absent is empty."""
     found = holder.get(key)
     if found is None:
         return b""
@@ -88,10 +88,10 @@ def number(holder: Object, key: str, where: str, most: int) -> int:
 
 
 def endpoint(holder: Object, key: str, where: str) -> Endpoint:
-    """A service and its address."""
+    """Reads a host: the name of its service, its addresses and port. Absent or empty: `NOWHERE`"""
     found = part(holder, key, dict, where)
     if not found:
-        return Endpoint()
+        return NOWHERE
     at = f"{where}.{key}"
     texts = [text_bytes(found, name, at) for name in ("ipv4", "ipv6")]
     return Endpoint(
@@ -100,14 +100,14 @@ def endpoint(holder: Object, key: str, where: str) -> Endpoint:
 
 
 def annotation(found: Any, where: str) -> Annotation:
-    """Something that happened at a time."""
+    """Reads an annotation, something that happened in the span at a time."""
     if not isinstance(found, dict):
         raise WireError(f"{where} is not an annotation: an object is expected")
     return Annotation(number(found, "timestamp", where, TIME_US_MAX), text_bytes(found, "value", where))
 
 
 def tags_of_texts(tags: Mapping[str, str], typed: Typed) -> Sequence[Tag]:
-    """Tags of which each is a text. Most repeat from span to span."""
+    """Makes tags of an object that has only texts. Most repeat from span to span, and are looked up."""
     found = list(map(KEPT[typed].get, tags.items()))
     return found if _are_all(found) else tags_of_object(tags, typed)
 
@@ -117,7 +117,7 @@ def _are_all(found: list[Tag | None]) -> "TypeGuard[list[Tag]]":
 
 
 def tags_of_object(tags: Mapping[str, Any], typed: Typed) -> Sequence[Tag]:
-    """Tags of any types."""
+    """Makes tags of an object whose values may be of any type, not only texts."""
     kept, found = KEPT[typed], []
     for pair in tags.items():
         # Only texts: 1 and True are equal, and a list has no hash.
@@ -145,12 +145,12 @@ def tag_value(value: Any, typed: Typed) -> Value:
 
 
 def as_text(text: bytes) -> Value:
-    """Tags as they are."""
+    """The value of a tag where tags stay texts, which is the default."""
     return text
 
 
 def as_typed(text: bytes) -> Value:
-    """Tags that look like numbers or bools as such."""
+    """The value of a tag where `parse_string_tags` is set: what looks like a number or a bool becomes one."""
     if text in _BOOLS:
         return _BOOLS[text]
     if _INT.fullmatch(text):

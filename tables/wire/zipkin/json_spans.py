@@ -10,19 +10,17 @@ from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder
 
 from tables.errors import WireError
-from tables.wire.json_text import Unusual, how_many, parse_json
+from tables.wire.json_text import Unusual, check_items, parse_json
 from tables.wire.otlp.encode import Memo
 from tables.wire.zipkin.json_fields import TIME_US_MAX, Typed, endpoint, id_bytes, kind_of, tags_of_texts
-from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan
+from tables.wire.zipkin.translate import NOWHERE, Annotation, Endpoint, ZipkinSpan
 
 _ENDPOINTS_KEPT: Final = 2048
 # Longer ones do not repeat, and would take memory.
 _KEPT_BYTES_MAX: Final = 384
 # A tag costs microseconds, however short. Usual ones have 30 bytes.
 _BYTES_PER_FIELD: Final = 16
-(_COMMA,) = b","
 _NOTHING: Final = Raw()
-_NOWHERE: Final = Endpoint()
 
 
 class _Annotation(Struct, gc=False):
@@ -48,8 +46,7 @@ class _Span(Struct, rename="camel", gc=False):
 
 def usual_spans(body: bytes, typed: Typed) -> list[ZipkinSpan]:
     """The spans of a JSON list. typed: what becomes of a tag's text. Raises: Unusual"""
-    if how_many(body, _COMMA) > len(body) // _BYTES_PER_FIELD:
-        raise Unusual
+    check_items(body, _BYTES_PER_FIELD)
     try:
         return [_span(span, typed) for span in _SPANS.decode(body) if span is not None]
     except (MsgspecError, WireError, ValueError, RecursionError) as err:
@@ -67,8 +64,8 @@ def _span(span: _Span, typed: Typed) -> ZipkinSpan:
         kind_of(span.kind),
         _time_us(span.timestamp),
         _time_us(span.duration),
-        _NOWHERE if span.local_endpoint is _NOTHING else _endpoint(span.local_endpoint),
-        _NOWHERE if span.remote_endpoint is _NOTHING else _endpoint(span.remote_endpoint),
+        NOWHERE if span.local_endpoint is _NOTHING else _endpoint(span.local_endpoint),
+        NOWHERE if span.remote_endpoint is _NOTHING else _endpoint(span.remote_endpoint),
         [_annotation(one) for one in span.annotations] if span.annotations else (),
         tags_of_texts(span.tags or {}, typed),
         span.debug is True,
@@ -102,13 +99,11 @@ def _time_us(value: int | None) -> int:
 
 
 def _endpoint(found: Raw) -> Endpoint:
-    data = bytes(found)
-    kept = _ENDPOINTS.get(data)
-    if kept is None:
-        kept = endpoint({"endpoint": parse_json(data)}, "endpoint", "")
-        if len(data) <= _KEPT_BYTES_MAX:
-            _ENDPOINTS.keep(data, kept)
-    return kept
+    return _ENDPOINTS.made_of(bytes(found), _read_endpoint, _KEPT_BYTES_MAX)
+
+
+def _read_endpoint(data: bytes) -> Endpoint:
+    return endpoint({"endpoint": parse_json(data)}, "endpoint", "")
 
 
 _SPANS: Final = Decoder(tuple[_Span | None, ...])

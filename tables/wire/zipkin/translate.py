@@ -73,7 +73,7 @@ class Endpoint(NamedTuple):
     port: int = 0
 
 
-_NOWHERE: Final = Endpoint()
+NOWHERE: Final = Endpoint()
 
 
 class Tag(NamedTuple):
@@ -142,13 +142,13 @@ def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
     local, owner, attributes, special = span.local, list[bytes](), list[bytes](), dict[bytes, Value]()
     if local.service:
         owner += attribute_fields(RESOURCE_ATTRIBUTES, [(_SERVICE, local.service)])
-    for tag in span.tags:
-        if tag[0] == _OF_SPAN:
-            attributes.append(tag[1])
-        elif tag[0] == _OF_FIELDS:
-            special[tag.key] = tag.value
-        elif tag.key != _SERVICE or not local.service:
-            owner.append(tag[1])
+    for role, attribute, key, value in span.tags:
+        if role == _OF_SPAN:
+            attributes.append(attribute)
+        elif role == _OF_FIELDS:
+            special[key] = value
+        elif key != _SERVICE or not local.service:
+            owner.append(attribute)
     kind, scope, status, links, trace_state = span.kind, Scope(), b"", list[SpanLink](), b""
     if special:
         scope = _scope(special)
@@ -162,7 +162,7 @@ def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
     if more := _of_fields(span, has_start=start_us > 0):
         attributes += attribute_fields(SPAN_ATTRIBUTES, more)
     start_us = start_us or received_us
-    encoded_one = encoded_span(
+    encoded = encoded_span(
         Span(
             trace_id=span.trace_id,
             span_id=span.id,
@@ -178,13 +178,13 @@ def _add(encoder: RequestEncoder, span: ZipkinSpan, received_us: int) -> None:
             trace_state=trace_state,
         )
     )
-    encoder.spans_of_encoded(b"".join(owner), scope).append(encoded_one)
+    encoder.spans_of_encoded(b"".join(owner), scope).append(encoded)
 
 
 def _of_fields(span: ZipkinSpan, *, has_start: bool) -> list[KeyValue]:
     """The attributes that fields of Zipkin's become, which OTLP does not have."""
     found = _addresses(b"net.host.", span.local)
-    if span.remote != _NOWHERE:
+    if span.remote != NOWHERE:
         if span.remote.service:
             found.append((b"peer.service", span.remote.service))
         found += _addresses(b"net.peer.", span.remote)

@@ -51,7 +51,7 @@ def read(body: bytes, *, parse: bool = False) -> bytes | str:
 
 
 def slowly(body: bytes, *, parse: bool = False) -> bytes | str:
-    """Object by object."""
+    """What comes of it where each object is checked by itself, as is done with what is not in the usual form."""
 
     def unusual(*_: Any) -> Any:
         raise Unusual
