@@ -108,8 +108,13 @@ def test_reload(two: Cluster) -> None:
     eventually(
         lambda: limits(two), lambda found: found == ["200000", "200000"], 30, "the workers have not read it again"
     )
-    waiting = [line for line in log.read_text().splitlines() if "needs a restart: query.threads" in line]
-    assert {line.partition(" | ")[0] for line in waiting} >= {"worker-1", "worker-2"}
+    # The supervisor writes the workers' lines a moment after they say them.
+    eventually(
+        lambda: [line for line in log.read_text().splitlines() if "needs a restart: query.threads" in line],
+        lambda waiting: {line.partition(" | ")[0] for line in waiting} >= {"worker-1", "worker-2"},
+        30,
+        "the log does not say of each worker what needs a restart",
+    )
     file.write_text(SETTINGS % (300_000, 7))
     status, text = post(two)
     assert status == 200
