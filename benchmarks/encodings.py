@@ -164,7 +164,8 @@ def as_jaeger(request: Message) -> list[bytes]:
                 ),
             )
         )
-    return [jaeger_pb2.PostSpansRequest(batch=jaeger_pb2.Batch(spans=spans)).SerializeToString()]
+    batch = jaeger_pb2.Batch(spans=[span.SerializeToString() for span in spans])
+    return [jaeger_pb2.PostSpansRequest(batch=batch).SerializeToString()]
 
 
 def _typed(value: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ an index is a compare-and-swap, and jobs that are handed out twice have one resu
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ class Leader:
         self._blocks, self._chores, self._rules_of = blocks, chores, rules_of
         self._limits, self._clock, self._show = limits, clock, show
         self._jobs = JobsUnderWay()
+        self._committed: deque[tuple[float, Mapping[int, int]]] = deque()  # each with when it was known
         self._shown: set[str] = set()
         self._upkeep_s = 0.0  # in this cycle
 
@@ -107,7 +109,8 @@ class Leader:
         Raises: StorageError if the storage is away; what concerns one tenant holds up no other
         """
         now_s = self._clock()
-        self._blocks.poll(self._limits.partitions, self._limits.poll_age_s)
+        self._committed.append((time.monotonic(), committed))
+        committed = self._committed_at(self._blocks.poll(self._limits.partitions, self._limits.poll_age_s))
         tenants = sorted(self._blocks.tenants())
         self._jobs.forget_tenants(tenants)
         waits = self._jobs.former_left(committed, now_s)
@@ -125,6 +128,15 @@ class Leader:
         JOBS_QUEUED.set(len(self._jobs))
         room = max(0, self._limits.jobs_max - len(self._jobs))
         return [one.job for one in sorted(candidates, key=lambda one: (one.cost, one.job.id))[:room]]
+
+    def _committed_at(self, polled_s: float) -> Mapping[int, int]:
+        """What was known to be done when a poll began: the blocks that it has read show the results of these jobs. Of
+        later ones they may still show the inputs, as if the job had failed.
+        """
+        while len(self._committed) > 1 and self._committed[1][0] <= polled_s:
+            self._committed.popleft()
+        known_s, committed = self._committed[0]
+        return committed if known_s <= polled_s else {}
 
     def _tenant(self, name: str, committed: Mapping[int, int], *, plans: bool) -> list[_Candidate]:
         rules = self._rules_of(name)

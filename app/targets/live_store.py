@@ -105,7 +105,7 @@ class LiveOpener(faust.Service):  # type: ignore[misc]  # Faust has no types her
         """Whether files have vanished that no query has needed yet."""
         await self._repeat(self._settings.storage.trace.blocklist_audit_s, lambda s: s.blocks.audit())
 
-    async def _repeat(self, every_s: float, work: Callable[[LiveStore], None], *, at_once: bool = False) -> None:
+    async def _repeat(self, every_s: float, work: Callable[[LiveStore], object], *, at_once: bool = False) -> None:
         while not self.should_stop:
             if not at_once:
                 await self.sleep(every_s)

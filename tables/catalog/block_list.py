@@ -87,24 +87,26 @@ class BlockList:
 
     # ---- what is in storage
 
-    def poll(self, partitions: Iterable[int], age_max_s: float = 0.0) -> None:
+    def poll(self, partitions: Iterable[int], age_max_s: float = 0.0) -> float:
         """Reads new cuts of the partitions and new versions of indexes; see `tables.catalog.read_catalog`. A block that
         cannot be read is damaged until a later poll finds it repaired.
 
         age_max_s: what a poll of all these partitions has read that began so short a time ago is new enough
+        Returns: when the poll began that has read what is known now (time.monotonic())
         Raises: StorageError if the storage is away; never for a single object
         """
         wanted = frozenset(partitions)
         with self._polling:
             began_s, polled = self._polled
             if wanted <= polled and time.monotonic() - began_s < age_max_s:
-                return
+                return began_s
             try:
                 with POLL_SECONDS.time():
                     self._poll(wanted)
             except StorageError:
                 POLL_ERRORS.labels("").inc()
                 raise
+            return self._polled[0]
 
     def _poll(self, partitions: frozenset[int]) -> None:
         usage, began_s = RequestUsage(), time.monotonic()

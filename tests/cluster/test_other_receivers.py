@@ -71,7 +71,8 @@ def jaeger_grpc(client: Client, trace: int, service: str) -> None:
         ),
     ]  # fmt: skip
     process = jaeger_pb2.Process(service_name=service.encode())
-    message = jaeger_pb2.PostSpansRequest(batch=jaeger_pb2.Batch(spans=spans, process=process))
+    batch = jaeger_pb2.Batch(spans=[one.SerializeToString() for one in spans], process=process)
+    message = jaeger_pb2.PostSpansRequest(batch=batch)
     with grpc.insecure_channel(client.cluster.receivers["jaeger_grpc"]) as channel:
         channel.unary_unary(POST_SPANS.path)(message.SerializeToString(), timeout=10)
 

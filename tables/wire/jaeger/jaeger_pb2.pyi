@@ -82,9 +82,9 @@ class Batch(_message.Message):
     __slots__ = ("spans", "process")
     SPANS_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
-    spans: _containers.RepeatedCompositeFieldContainer[Span]
+    spans: _containers.RepeatedScalarFieldContainer[bytes]
     process: Process
-    def __init__(self, spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., process: _Optional[_Union[Process, _Mapping]] = ...) -> None: ...
+    def __init__(self, spans: _Optional[_Iterable[bytes]] = ..., process: _Optional[_Union[Process, _Mapping]] = ...) -> None: ...
 
 class PostSpansRequest(_message.Message):
     __slots__ = ("batch",)

@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, json_
 from tables.errors import WireError
 from tables.wire.jaeger import jaeger_pb2
 from tables.wire.jaeger.protobuf import span_to_otlp
-from tables.wire.json_text import parse_json
+from tables.wire.json_text import check_objects, parse_json
 
 _FIELD: Final = descriptor_pb2.FieldDescriptorProto
 _TEXTS: Final = frozenset({"key", "v_str", "operation_name", "service_name"})
@@ -28,6 +28,7 @@ _ENUMS: Final = {
 
 def span_json_to_otlp(data: bytes) -> bytes:
     """An ExportTraceServiceRequest with the span. Raises: WireError that names the field"""
+    check_objects(data)
     found = parse_json(data)
     if not isinstance(found, dict):
         raise WireError("not a span of Jaeger's JSON: the JSON is not an object")

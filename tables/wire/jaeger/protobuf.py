@@ -3,29 +3,33 @@
 Source: jaeger-idl, proto/api_v2
 """
 
+from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from tables.errors import WireError
 from tables.units import NS_PER_S
-from tables.wire.jaeger.jaeger_pb2 import Batch, PostSpansRequest, Span
+from tables.wire.jaeger.jaeger_pb2 import PostSpansRequest, Span
 from tables.wire.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
-from tables.wire.otlp.encode import Binary, KeyValue, RequestEncoder, Value
+from tables.wire.otlp.encode import Binary, KeyValue, RequestEncoder, Scope, Value
+from tables.wire.span_parts import check_bytes, check_parts
 
 M = TypeVar("M", bound=Message)
 _TRACE_ID_BYTES: Final = 16
+_NO_SCOPE: Final = Scope()
 _STRING, _BOOL, _INT, _DOUBLE, _BINARY = range(5)
 
 
 def post_spans_to_otlp(data: bytes) -> bytes:
     """An ExportTraceServiceRequest with the spans of a PostSpansRequest. Raises: WireError"""
-    return _to_otlp(_parsed(PostSpansRequest, data).batch)
+    batch = _parsed(PostSpansRequest, data).batch
+    return _to_otlp(batch.spans, _resource(batch.process))
 
 
 def span_to_otlp(data: bytes) -> bytes:
     """The same of a single Span, which holds its Process, as Jaeger's own Kafka messages do. Raises: WireError"""
-    return _to_otlp(Batch(spans=[_parsed(Span, data)]))
+    return _to_otlp([data], [])
 
 
 def _parsed(kind: type[M], data: bytes) -> M:
@@ -35,16 +39,22 @@ def _parsed(kind: type[M], data: bytes) -> M:
         raise WireError(f"not a {kind.DESCRIPTOR.name} of Jaeger's protobuf: {err}") from err
 
 
-def _to_otlp(batch: Any) -> bytes:
-    encoder, shared = RequestEncoder(), _resource(batch.process)
+def _to_otlp(spans: Iterable[bytes], shared: list[KeyValue]) -> bytes:
+    """shared: the attributes of the process of all of them"""
+    encoder = RequestEncoder()
     owners: dict[bytes, list[KeyValue]] = {}
-    for number, span in enumerate(batch.spans):
+    for number, data in enumerate(spans):
+        check_bytes(f"batch.spans[{number}]", data)
+        span = _parsed(Span, data)
         # The process of the span itself counts, where it has one. Mostly all have the same few.
         owner = shared
         if span.HasField("process"):
             raw = span.process.SerializeToString()
             owner = owners[raw] if raw in owners else owners.setdefault(raw, _resource(span.process))
-        scope, encoded = translate(_span(span, number))
+        if span.trace_id and span.span_id:
+            scope, encoded = translate(_span(span, number))
+        else:
+            scope, encoded = _NO_SCOPE, b""  # which is refused as a span without ids, whatever else it has
         encoder.spans_of(owner, scope).append(encoded)
     return encoder.encode()
 
@@ -54,24 +64,39 @@ def _resource(process: Any) -> list[KeyValue]:
 
 
 def _span(span: Any, number: int) -> JaegerSpan:
+    where = f"batch.spans[{number}]"
+    check_parts(where, span.references, span.tags, span.logs)
     return JaegerSpan(
-        trace_id=_trace_id(span.trace_id, number),
+        trace_id=_trace_id(span.trace_id, where),
         span_id=span.span_id,
         parent_span_id=NO_ID,
         name=span.operation_name,
-        references=[Reference(one.ref_type, _trace_id(one.trace_id, number), one.span_id) for one in span.references],
+        references=[_reference(one, where) for one in span.references],
         flags=span.flags,
         start_ns=_ns(span.start_time),
         duration_ns=_ns(span.duration),
         tags=_tags(span.tags),
-        logs=[Log(_ns(log.timestamp), _tags(log.fields)) for log in span.logs],
+        logs=[_log(one, where) for one in span.logs],
     )
 
 
-def _trace_id(found: bytes, number: int) -> bytes:
+def _reference(one: Any, where: str) -> Reference:
+    if not one.trace_id or not one.span_id:
+        raise WireError(f"{where}: a reference has no trace id or no span id")
+    return Reference(one.ref_type, _trace_id(one.trace_id, where), one.span_id)
+
+
+def _log(one: Any, where: str) -> Log:
+    time_ns, fields = _ns(one.timestamp), _tags(one.fields)
+    if not time_ns and not fields:
+        raise WireError(f"{where}: a log has neither a time nor fields")
+    return Log(time_ns, fields)
+
+
+def _trace_id(found: bytes, where: str) -> bytes:
     """Clients of before 2019 send 8 bytes."""
     if len(found) > _TRACE_ID_BYTES:
-        raise WireError(f"batch.spans[{number}]: a trace id of {len(found)} bytes; Jaeger's have 16 or 8")
+        raise WireError(f"{where}: a trace id of {len(found)} bytes; Jaeger's have 16 or 8")
     return found.rjust(_TRACE_ID_BYTES, b"\0")
 
 

@@ -20,7 +20,7 @@ from msgspec import Raw
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from tables.errors import WireError
-from tables.wire.json_text import Unusual, how_many, parse_json
+from tables.wire.json_text import Unusual, check_objects, parse_json
 from tables.wire.otlp.clean import NESTING_MAX
 from tables.wire.otlp.encode import field
 from tables.wire.otlp.json_spans import (
@@ -43,10 +43,6 @@ _LISTS: Final = frozenset({"arrayValue", "kvlistValue", "array_value", "kvlist_v
 _BYTES: Final = ("bytesValue", "bytes_value")
 _SPECIAL: Final = _LISTS | {*_BYTES, "values"}
 
-# An object costs microseconds. Attributes, the smallest ones that come in numbers, have two in 50 bytes.
-_BYTES_PER_OBJECT: Final = 12
-_ALWAYS: Final = 1000
-_BRACE, _BRACKET = b"{["
 _NAMES_TOLD: Final = 3
 # A look at the clock takes as long as some spans, a span up to a millisecond.
 _SPANS_PER_LOOK: Final = 32
@@ -76,8 +72,7 @@ def to_protobuf(body: bytes, cpu_s_max: float = float("inf"), *, usual_only: boo
     usual_only: raises Unusual where that would take long for its size
     """
     end_s = time.thread_time() + cpu_s_max
-    if how_many(body, _BRACE, _BRACKET) > _ALWAYS + len(body) // _BYTES_PER_OBJECT:
-        raise WireError("not an OTLP ExportTraceServiceRequest: the JSON is made of very small objects")
+    check_objects(body)
     unknown = dict[str, int]()
     resources: list[list[bytes]] = []
     try:

@@ -3,10 +3,12 @@
 Source: zipkin-api, zipkin2-api.yaml and zipkin-api.yaml
 """
 
+from itertools import chain
 from typing import Any
 
 from tables.errors import WireError
-from tables.wire.json_text import Unusual, parse_json
+from tables.wire.json_text import Unusual, check_objects, parse_json
+from tables.wire.span_parts import check_parts
 from tables.wire.zipkin.json_fields import (
     TIME_US_MAX,
     Typed,
@@ -37,7 +39,7 @@ def version2_to_otlp(body: bytes, received_us: int, *, parse_string_tags: bool =
         return usual_version2_to_otlp(body, received_us, parse_string_tags=parse_string_tags)
     except Unusual:
         typed = as_typed if parse_string_tags else as_text
-        spans = [_version2(span, f"[{n}]", typed) for n, span in enumerate(_list(parse_json(body)))]
+        spans = (_version2(span, f"[{n}]", typed) for n, span in enumerate(_list(body)))
     return to_otlp(spans, received_us)
 
 
@@ -49,8 +51,8 @@ def usual_version2_to_otlp(body: bytes, received_us: int, *, parse_string_tags: 
 def version1_to_otlp(body: bytes, received_us: int, *, parse_string_tags: bool = False) -> bytes:
     """The same of version 1."""
     typed = as_typed if parse_string_tags else as_text
-    spans = [_version1(span, f"[{n}]", typed) for n, span in enumerate(_list(parse_json(body)))]
-    return to_otlp([one for span in spans for one in to_version2(span)], received_us)
+    spans = (to_version2(_version1(span, f"[{n}]", typed)) for n, span in enumerate(_list(body)))
+    return to_otlp(chain.from_iterable(spans), received_us)
 
 
 def _version2(span: Any, where: str, typed: Typed) -> ZipkinSpan:
@@ -58,6 +60,7 @@ def _version2(span: Any, where: str, typed: Typed) -> ZipkinSpan:
         raise WireError(f"{where} is not a span: an object is expected")
     tags = part(span, "tags", dict, where) or {}
     annotations = part(span, "annotations", list, where) or []
+    check_parts(where, tags, annotations)
     return ZipkinSpan(
         trace_id=id_bytes(span, "traceId", 16, where),
         id=id_bytes(span, "id", 8, where),
@@ -80,6 +83,7 @@ def _version1(span: Any, where: str, typed: Typed) -> Version1Span:
         raise WireError(f"{where} is not a span: an object is expected")
     annotations = part(span, "annotations", list, where) or []
     binary = part(span, "binaryAnnotations", list, where) or []
+    check_parts(where, annotations, binary)
     return Version1Span(
         trace_id=id_bytes(span, "traceId", 16, where),
         id=id_bytes(span, "id", 8, where),
@@ -93,7 +97,9 @@ def _version1(span: Any, where: str, typed: Typed) -> Version1Span:
     )
 
 
-def _list(found: object) -> list[Any]:
+def _list(body: bytes) -> list[Any]:
+    check_objects(body)
+    found = parse_json(body)
     if not isinstance(found, list):
         raise WireError("not a list of Zipkin's spans: the JSON is not a list")
     return [one for one in found if one is not None]

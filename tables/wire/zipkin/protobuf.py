@@ -15,9 +15,10 @@ from tables.wire.otlp.encode import (
     KIND_SERVER,
     KIND_UNSPECIFIED,
 )
+from tables.wire.span_parts import check_bytes, check_parts
 from tables.wire.zipkin.addresses import address_text
 from tables.wire.zipkin.translate import Annotation, Endpoint, ZipkinSpan, tags_of, to_otlp
-from tables.wire.zipkin.zipkin_pb2 import ListOfSpans
+from tables.wire.zipkin.zipkin_pb2 import ListOfSpans, Span
 
 # By Zipkin's number.
 _KINDS: Final = (KIND_UNSPECIFIED, KIND_CLIENT, KIND_SERVER, KIND_PRODUCER, KIND_CONSUMER)
@@ -33,10 +34,16 @@ def protobuf_to_otlp(body: bytes, received_us: int) -> bytes:
         message = ListOfSpans.FromString(body)
     except DecodeError as err:
         raise WireError(f"not a ListOfSpans of Zipkin's protobuf: {err}") from err
-    return to_otlp([_span(span, f"spans[{number}]") for number, span in enumerate(message.spans)], received_us)
+    return to_otlp((_span(data, f"spans[{number}]") for number, data in enumerate(message.spans)), received_us)
 
 
-def _span(span: Any, where: str) -> ZipkinSpan:
+def _span(data: bytes, where: str) -> ZipkinSpan:
+    check_bytes(where, data)
+    try:
+        span = Span.FromString(data)
+    except DecodeError as err:
+        raise WireError(f"{where} is not a Span of Zipkin's protobuf: {err}") from err
+    check_parts(where, span.annotations, span.tags)
     if span.timestamp > _TIME_US_MAX or span.duration > _TIME_US_MAX:
         raise WireError(f"{where}: a time of {max(span.timestamp, span.duration)} microseconds is beyond 64 bits of ns")
     return ZipkinSpan(
@@ -49,11 +56,17 @@ def _span(span: Any, where: str) -> ZipkinSpan:
         duration_us=span.duration,
         local=_endpoint(span.local_endpoint),
         remote=_endpoint(span.remote_endpoint),
-        annotations=[Annotation(min(one.timestamp, _TIME_US_MAX), one.value) for one in span.annotations],
+        annotations=[_annotation(one, where) for one in span.annotations],
         tags=tags_of((tag.key, tag.value) for tag in span.tags),
         debug=span.debug,
         shared=span.shared,
     )
+
+
+def _annotation(one: Any, where: str) -> Annotation:
+    if not one.timestamp and not one.value:
+        raise WireError(f"{where}: an annotation has neither a timestamp nor a value")
+    return Annotation(min(one.timestamp, _TIME_US_MAX), one.value)
 
 
 def _id(found: bytes, size: int, where: str) -> bytes:

@@ -5,11 +5,13 @@ Source: zipkin-api, zipkinCore.thrift
 
 import struct as binary
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Final
 
 from tables.errors import WireError
 from tables.wire.otlp.encode import Binary, Value
-from tables.wire.thrift_structs import BOOL, I16, I32, I64, ThriftField, decode_list, struct
+from tables.wire.span_parts import check_parts
+from tables.wire.thrift_structs import BOOL, I16, I32, I64, ThriftField, ThriftReader, struct
 from tables.wire.zipkin.addresses import address_text
 from tables.wire.zipkin.translate import Endpoint, to_otlp
 from tables.wire.zipkin.version1 import BinaryAnnotation, HostAnnotation, Version1Span, to_version2
@@ -81,27 +83,39 @@ def thrift_to_otlp(body: bytes, received_us: int) -> bytes:
 
     Raises: WireError
     """
-    spans = [_span(one) for one in decode_list(SPAN, body, "binary")]
-    return to_otlp([one for span in spans for one in to_version2(span)], received_us)
+    read = ThriftReader(body, "binary").structs(SPAN)
+    spans = (to_version2(_span(one, number)) for number, one in enumerate(read))
+    return to_otlp(chain.from_iterable(spans), received_us)
 
 
-def _span(span: Any) -> Version1Span:
+def _span(span: Any, number: int) -> Version1Span:
+    if span.trace_id is None or span.id is None:
+        raise WireError(f"[{number}] has no trace id or no id")
+    check_parts(f"[{number}]", span.annotations, span.binary_annotations)
     return Version1Span(
-        trace_id=_TRACE_ID(span.trace_id_high or 0, span.trace_id or 0),
-        id=_I64(span.id or 0),
+        trace_id=_TRACE_ID(span.trace_id_high or 0, span.trace_id),
+        id=_I64(span.id),
         parent_id=_I64(span.parent_id) if span.parent_id else b"",
         name=span.name or b"",
         start_us=max(0, span.timestamp_us or 0),
         duration_us=max(0, span.duration_us or 0),
         annotations=[
-            HostAnnotation(max(0, one.timestamp_us or 0), one.value or b"", _endpoint(one.host))
+            HostAnnotation(max(0, one.timestamp_us or 0), _told(one.value, number), _endpoint(one.host))
             for one in span.annotations or ()
         ],
         binary_annotations=[
-            BinaryAnnotation(one.key or b"", _value(one), _endpoint(one.host)) for one in span.binary_annotations or ()
+            BinaryAnnotation(_told(one.key, number), _value(one), _endpoint(one.host))
+            for one in span.binary_annotations or ()
         ],
         debug=bool(span.debug),
     )
+
+
+def _told(text: bytes | None, number: int) -> bytes:
+    """What makes an annotation. Raises: WireError for an absent one, of which a message can hold one in each byte"""
+    if text is None:
+        raise WireError(f"an annotation of [{number}] has no value, or no key")
+    return text
 
 
 def _value(one: Any) -> Value:

@@ -113,7 +113,7 @@ class ZipkinSpan(NamedTuple):
     shared: bool = False
 
 
-def to_otlp(spans: Sequence[ZipkinSpan], received_us: int) -> bytes:
+def to_otlp(spans: Iterable[ZipkinSpan], received_us: int) -> bytes:
     """An ExportTraceServiceRequest with the spans. received_us: the start of those that have no time at all"""
     encoder = RequestEncoder()
     for span in spans:

@@ -76,18 +76,19 @@ def to_version2(span: Version1Span) -> list[ZipkinSpan]:
     found = [_side(span, marks, *side, shared=both and side[0] == KIND_SERVER) for side in sides]
     found = found or [_side(span, {}, KIND_UNSPECIFIED, b"", b"", shared=False)]
     # What belongs to no side that is known is told once.
-    events = [one for one in span.annotations if one.value not in _MARKS]
-    for one in events:
-        owner = next((n for n, each in enumerate(found) if each.local.service == one.host.service), 0)
-        kept = [*found[owner].annotations, Annotation(one.time_us, one.value)]
-        found[owner] = found[owner]._replace(annotations=kept)
+    owners = {side.local.service: number for number, side in reversed([*enumerate(found)])}
+    events: list[list[Annotation]] = [[] for _ in found]
+    for event in span.annotations:
+        if event.value not in _MARKS:
+            events[owners.get(event.host.service, 0)].append(Annotation(event.time_us, event.value))
     tags: list[list[KeyValue]] = [[] for _ in found]
     for tag in span.binary_annotations:
-        if tag.key in _ADDRESSES and tag.value is True:
-            continue
-        owner = next((n for n, each in enumerate(found) if each.local.service == tag.host.service), 0)
-        tags[owner].append((tag.key, tag.value))
-    return [one._replace(tags=tags_of(pairs)) for one, pairs in zip(found, tags, strict=True)]
+        if tag.key not in _ADDRESSES or tag.value is not True:
+            tags[owners.get(tag.host.service, 0)].append((tag.key, tag.value))
+    return [
+        one._replace(annotations=annotations, tags=tags_of(pairs))
+        for one, annotations, pairs in zip(found, events, tags, strict=True)
+    ]
 
 
 def _side(

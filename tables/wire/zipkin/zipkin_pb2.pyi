@@ -67,5 +67,5 @@ class Span(_message.Message):
 class ListOfSpans(_message.Message):
     __slots__ = ("spans",)
     SPANS_FIELD_NUMBER: _ClassVar[int]
-    spans: _containers.RepeatedCompositeFieldContainer[Span]
-    def __init__(self, spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ...) -> None: ...
+    spans: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, spans: _Optional[_Iterable[bytes]] = ...) -> None: ...

@@ -58,6 +58,38 @@ def test_a_leader_in_the_process_of_a_live_store_plans_with_its_polls(bucket) ->
     assert len(compactor.cycle()) == 1
 
 
+def test_what_another_process_has_merged_since_the_poll_has_not_failed(bucket, caplog) -> None:
+    """Blocks that were polled before the job was done still show its inputs."""
+    compactor, other = Compactor(bucket, poll_age_s=60.0), Compactor(bucket)
+    for _ in range(4):
+        bucket.flush(0, {"a": 5})
+    compactor.blocks.poll(range(bucket.partitions))
+    (job,) = compactor.cycle()
+    compactor.leader.sent(job, 0, 0)
+    assert other.run(job) == "done"
+    assert compactor.cycle({0: 1}) == []
+    compactor.blocks.poll(range(bucket.partitions))
+    assert compactor.cycle({0: 1}) == []
+    assert not caplog.records
+
+
+def test_a_job_has_failed_where_a_later_poll_shows_its_inputs(bucket, caplog) -> None:
+    compactor = Compactor(bucket, poll_age_s=60.0)
+    for _ in range(4):
+        bucket.flush(0, {"a": 5})
+    compactor.blocks.poll(range(bucket.partitions))
+    (job,) = compactor.cycle()
+    compactor.leader.sent(job, 0, 0)
+    for _ in range(3):
+        compactor.cycle({0: 1})
+    assert not caplog.records
+    compactor.blocks.poll(range(bucket.partitions))
+    compactor.cycle({0: 1})
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "a merge of 4 blocks of tenant a was given up"
+    ]
+
+
 def test_cheap_merges_come_first(bucket) -> None:
     """Those that leave fewest blocks for the bytes that they write, of any tenant."""
     compactor = Compactor(bucket)

@@ -154,7 +154,7 @@ def test_http_tenants_and_limits() -> None:
 def test_jaeger_grpc() -> None:
     request = jaeger_pb2.PostSpansRequest(
         batch=jaeger_pb2.Batch(
-            spans=[jaeger_pb2.Span(trace_id=b"\1" * 16, span_id=b"\2" * 8)],
+            spans=[jaeger_pb2.Span(trace_id=b"\1" * 16, span_id=b"\2" * 8).SerializeToString()],
             process=jaeger_pb2.Process(service_name=b"g"),
         )
     )

@@ -122,9 +122,8 @@ def datagrams(encoding: Encoding) -> list[bytes]:
 
 def posted() -> list[bytes]:
     """Requests over gRPC."""
-    spans = [jaeger_pb2.Span.FromString(one) for one in single_spans()]
     process = jaeger_pb2.Process(service_name=b"shop", tags=[jaeger_pb2.KeyValue(key=b"zone", v_str=b"b")])
-    message = jaeger_pb2.PostSpansRequest(batch=jaeger_pb2.Batch(spans=spans, process=process))
+    message = jaeger_pb2.PostSpansRequest(batch=jaeger_pb2.Batch(spans=single_spans(), process=process))
     return [bytes(message.SerializeToString())]
 
 

@@ -50,7 +50,7 @@ def full_protobuf() -> bytes:
         debug=True,
         shared=True,
     )
-    return bytes(zipkin_pb2.ListOfSpans(spans=[span]).SerializeToString())
+    return bytes(zipkin_pb2.ListOfSpans(spans=[span.SerializeToString()]).SerializeToString())
 
 
 def host(service: str) -> dict[str, Any]:

@@ -188,7 +188,10 @@ def test_protobuf() -> None:
     )
     other = jaeger_pb2.Span(trace_id=b"\4" * 8, span_id=b"\5" * 8, process=jaeger_pb2.Process(service_name=b"own"))
     sent = jaeger_pb2.PostSpansRequest(
-        batch=jaeger_pb2.Batch(spans=[one, other], process=jaeger_pb2.Process(service_name=b"shared"))
+        batch=jaeger_pb2.Batch(
+            spans=[one.SerializeToString(), other.SerializeToString()],
+            process=jaeger_pb2.Process(service_name=b"shared"),
+        )
     )
     request = ExportTraceServiceRequest.FromString(protobuf.post_spans_to_otlp(sent.SerializeToString()))
     by_service: dict[str, ResourceSpans] = {
