@@ -35,8 +35,9 @@ def decompress(codec: int, data: memoryview, bytes_max: int) -> bytes:
         raise UnsupportedCodecError(f"codec {codec}")
     pieces, size = [], 0
     with pa.CompressedInputStream(pa.BufferReader(data), _STREAMS[codec]) as stream:
-        while piece := stream.read(_PIECE_BYTES):
-            size += len(piece)
+        # Not `read`, which never frees the bytes that it has made when it fails (docs/pyarrow-report.md).
+        while (piece := stream.read_buffer(_PIECE_BYTES)).size:
+            size += piece.size
             if size > bytes_max:
                 raise BatchTooLarge(bytes_max)
             pieces.append(piece)

@@ -118,10 +118,11 @@ class Frames:
     def step(self) -> bytes | None:
         self._source.read_bytes = 0
         try:
-            piece: bytes = self._stream.read(STEP_BYTES)
+            # Not `read`, which never frees the bytes that it has made when it fails (docs/pyarrow-report.md).
+            piece = self._stream.read_buffer(STEP_BYTES)
         except OSError as err:
             raise WireError(f"the body is not {self._encoding}: {err}") from err
-        return piece or None
+        return piece.to_pybytes() if piece.size else None
 
 
 class _Source:

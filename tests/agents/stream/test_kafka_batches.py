@@ -1,7 +1,10 @@
 """Batches of Kafka, good and bad, as aiokafka's fetcher meets them: what follows a bad one is read."""
 
+import gc
 import struct
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -135,6 +138,27 @@ def test_last_batch_cut_off() -> None:
     for end in range(len(batch(0, [b"a"])), len(whole)):
         assert read(whole[:end]) == ([(0, b"a")], 1)
     assert HOLES.through(TP, 1) == 1
+
+
+@pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])
+def test_what_is_broken_takes_no_memory(codec: int) -> None:
+    """After it was refused."""
+    good = bytes(batch(10, [bytes(range(256)) * 8], codec))[61:]  # behind the head of the batch
+    broken = [memoryview(good[:at] + b"\xff" * 9 + good[at + 9 :]) for at in range(0, len(good), 8)] * 3
+
+    def refuse() -> None:
+        for data in broken:
+            with suppress(Exception):
+                kafka_codecs.decompress(codec, data, 1 << 20)
+
+    refuse()
+    tracemalloc.start()
+    try:
+        refuse()
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 64 << 10
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])

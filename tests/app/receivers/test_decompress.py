@@ -1,10 +1,13 @@
 """Compressed bodies: every codec of the Collector, and what hostile ones may cost."""
 
 import asyncio
+import contextlib
+import gc
 import gzip
 import random
 import struct
 import time
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.receivers.codecs import ENCODINGS, UnknownEncoding, codec
+from app.receivers.codecs import ENCODINGS, STEP_BYTES, UnknownEncoding, codec
 from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
 from app.receivers.input_budget import InputBudget, Overloaded
 from tables.errors import WireError
@@ -80,6 +83,32 @@ def test_cut_or_too_large(compress, encoding):
         run(compress(bytes(5 * MIB)), encoding, bytes_max=MIB, costs=ANY_RATIO)
     with pytest.raises(Overloaded, match=r"input\.bytes_max"):
         run(compress(bytes(5 * MIB)), encoding, budget_bytes=MIB, costs=ANY_RATIO)
+
+
+@pytest.mark.parametrize(("compress", "encoding"), WAYS)
+def test_what_is_broken_takes_no_memory(compress, encoding):
+    """After it was refused."""
+    good = compress(random.Random(7).randbytes(2000))
+    broken = [
+        bytes([*good[:at], *(255 - byte for byte in good[at : at + 9]), *good[at + 9 :]])
+        for at in range(0, len(good), 25)
+    ]
+
+    def refuse(data):
+        with contextlib.suppress(WireError):
+            reading = codec(data, encoding, 4096)
+            while reading.step() is not None:
+                pass
+
+    refuse(broken[1])
+    tracemalloc.start()
+    try:
+        for data in broken:
+            refuse(data)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < STEP_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
