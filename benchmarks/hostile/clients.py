@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import os
 import sys
 import time
 from collections import Counter
@@ -24,6 +25,8 @@ HTTP_SHARE, GRPC_SHARE = 0.85, 0.12  # the others go to Kafka
 _FAULTS_TOLD: Final = 10
 _TELL_S: Final = 60.0
 _CONNECTIONS_PER_QUERY: Final = 20
+# Clients are elsewhere: here they get what the server leaves, or its threads would wait for a CPU and hold the GIL.
+_NICENESS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def send_all(jobs: Sequence[Job]) -> Came:
 
 
 def _send(job: Job) -> Came:
+    os.nice(_NICENESS)
     clients = Clients(job)
     uvloop.run(clients.run())
     return clients.came

@@ -2,6 +2,8 @@
 
     python -m tests.fuzz.child TARGET --seconds 60 --folder FOLDER [--runs N] [--seed N] [--memory-mib N]
 
+Memory that grows with the number of random inputs is a fault, too; none of them is to blame alone.
+
 With atheris installed coverage guides the mutations; otherwise they are random. FOLDER/inputs keeps inputs that reach
 new code; FOLDER/fault holds the input that broke something: also after an abort of the process, since the input is
 written there before it runs.
@@ -21,7 +23,11 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from tests.fuzz.held import held_bytes
+
 INPUT_S_MAX: Final = 20.0
+# By how much memory may grow in the second half of a run. In the first one caches fill.
+GROWN_BYTES_MAX: Final = 4 << 20
 _PACKAGES: Final = ("app", "agents", "query", "tables")
 _CURRENT_BYTES: Final = 1 << 20
 
@@ -91,8 +97,11 @@ class Fuzzer:
 
         seeds, words = self._target.seeds(), self._target.words
         change = mutate_message if self._target.protobuf else mutate
-        end_s = time.monotonic() + seconds
-        while time.monotonic() < end_s and (not runs or self.runs < runs):
+        began_s = time.monotonic()
+        half = None
+        while time.monotonic() < began_s + seconds and (not runs or self.runs < runs):
+            if half is None and (time.monotonic() > began_s + seconds / 2 or (runs and self.runs >= runs // 2)):
+                half = self.runs, held_bytes()
             data = (
                 seeds[self.runs] if self.runs < len(seeds) else change(self._rng.choice(seeds), self._rng, words, seeds)
             )
@@ -103,6 +112,9 @@ class Fuzzer:
                 traceback.print_exc()
                 return 1
         print(f"{self._target.name}: {self.runs} inputs", flush=True)
+        if half is not None and (grown := held_bytes() - half[1]) > GROWN_BYTES_MAX:
+            print(f"memory has grown by {grown >> 20} MiB in {self.runs - half[0]} inputs", file=sys.stderr)
+            return 1
         return 0
 
     def guided(self, seconds: float, runs: int) -> int:
