@@ -65,8 +65,8 @@ def _described(kind: Any, name: str) -> tuple[Any, str, Any]:
     return kind, name, None
 
 
-class ThriftReader:
-    """Reads a message from its beginning to its end. All methods raise WireError."""
+class ThriftMessage:
+    """Is read from its beginning to its end. All methods raise WireError."""
 
     def __init__(self, data: bytes, encoding: Encoding) -> None:
         made = TBinaryProtocolAccelerated if encoding == "binary" else TCompactProtocolAccelerated

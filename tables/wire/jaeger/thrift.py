@@ -22,7 +22,7 @@ from tables.wire.thrift_structs import (
     STRUCT,
     Encoding,
     ThriftField,
-    ThriftReader,
+    ThriftMessage,
     struct,
 )
 
@@ -74,25 +74,25 @@ _TRACE_ID: Final = binary.Struct(">qq").pack
 
 def batch_to_otlp(data: bytes, encoding: Encoding) -> bytes:
     """An ExportTraceServiceRequest with the spans of a Batch. Raises: WireError"""
-    reader = ThriftReader(data, encoding)
+    message = ThriftMessage(data, encoding)
     if len(data) <= _AT_ONCE_BYTES_MAX:
-        return _batch_to_otlp(reader.struct(BATCH))
+        return _batch_to_otlp(message.struct(BATCH))
     process, spans = None, list[_Translated]()
-    for number, kind in reader.fields():
+    for number, kind in message.fields():
         if (number, kind) == (_PROCESS, STRUCT):
-            process = reader.struct(PROCESS)
+            process = message.struct(PROCESS)
         elif (number, kind) == (_SPANS, LIST):
-            spans += _translated(reader.structs(SPAN))
+            spans += _translated(message.structs(SPAN))
         else:
-            reader.skip(kind)
+            message.skip(kind)
     return _request(process, spans)
 
 
 def datagram_to_otlp(data: bytes, encoding: Encoding) -> bytes:
     """An ExportTraceServiceRequest with the spans of an agent's call emitBatch. Raises: WireError"""
-    reader = ThriftReader(data, encoding)
-    reader.call("emitBatch")
-    batch = reader.struct(EMIT_BATCH).batch
+    message = ThriftMessage(data, encoding)
+    message.call("emitBatch")
+    batch = message.struct(EMIT_BATCH).batch
     if batch is None:
         raise WireError("the Thrift call emitBatch has no batch")
     return _batch_to_otlp(batch)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from tables.errors import WireError
 from tables.wire.otlp.encode import Binary, Value
 from tables.wire.span_parts import check_parts
-from tables.wire.thrift_structs import BOOL, I16, I32, I64, ThriftField, ThriftReader, struct
+from tables.wire.thrift_structs import BOOL, I16, I32, I64, ThriftField, ThriftMessage, struct
 from tables.wire.zipkin.addresses import address_text
 from tables.wire.zipkin.translate import Endpoint, to_otlp
 from tables.wire.zipkin.version1 import BinaryAnnotation, HostAnnotation, Version1Span, to_version2
@@ -83,7 +83,7 @@ def thrift_to_otlp(body: bytes, received_us: int) -> bytes:
 
     Raises: WireError
     """
-    read = ThriftReader(body, "binary").structs(SPAN)
+    read = ThriftMessage(body, "binary").structs(SPAN)
     spans = (to_version2(_span(one, number)) for number, one in enumerate(read))
     return to_otlp(chain.from_iterable(spans), received_us)
 
