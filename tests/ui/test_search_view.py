@@ -31,6 +31,7 @@ def write(page: Page, text: str) -> None:
 
 def mark(page: Page, left: float = 0.0, right: float = 0.85, top: float = 0.02, bottom: float = 0.3) -> None:
     """Drags over shares of the heatmap."""
+    expect(page.get_by_text(re.compile(r"^[\d,]+ spans match"))).to_be_visible()
     box = page.locator(".heatmap canvas").bounding_box()
     assert box
     width, height = box["width"] - 200, box["height"] - 30

@@ -1,5 +1,5 @@
 // Durations over time, and beside it how they are spread. A rectangle is marked with the mouse or the keyboard.
-import { useCallback, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useMemo, useState } from "preact/hooks";
 import { clock, duration, minute, whole } from "../lib/format.ts";
 import { cssColour } from "../state/theme.ts";
 import { zone } from "../state/timezone.ts";
@@ -37,18 +37,17 @@ export function Heatmap(props: { grid: Grid; selection: Selection; onSelect: (se
   const [drag, setDrag] = useState<{ from: Cell; to: Cell }>();
   const [hover, setHover] = useState<{ cell: Cell; x: number; y: number }>();
   const [cursor, setCursor] = useState<{ from: Cell; to: Cell }>();
-  const frame = useRef<Frame>({ width: 1, height: 1, sideFrom: 1, sideWidth: 0 });
   const marked = drag ? selectionOf(grid, drag.from, drag.to) : cursor ? selectionOf(grid, cursor.from, cursor.to) : selection;
   const markedKey = JSON.stringify(marked);
   const totals = useMemo(() => rowTotals(grid), [grid]);
   const zoneNow = zone.value;
   const draw = useCallback(
     (context: CanvasRenderingContext2D, size: Size) => {
-      frame.current = frameOf(size);
-      drawCells(context, frame.current, grid);
-      drawSide(context, frame.current, totals);
-      drawAxes(context, frame.current, grid);
-      drawMark(context, frame.current, grid, JSON.parse(markedKey) as Selection);
+      const frame = frameOf(size);
+      drawCells(context, frame, grid);
+      drawSide(context, frame, totals);
+      drawAxes(context, frame, grid);
+      drawMark(context, frame, grid, JSON.parse(markedKey) as Selection);
     },
     [grid, totals, markedKey, zoneNow],
   );
@@ -57,7 +56,7 @@ export function Heatmap(props: { grid: Grid; selection: Selection; onSelect: (se
   const cellAt = (event: PointerEvent, clamp: boolean): Cell | undefined => {
     const box = canvas.current!.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left - LEFT, event.clientY - box.top - TOP];
-    const { width, height, sideFrom, sideWidth } = frame.current;
+    const { width, height, sideFrom, sideWidth } = frameOf(box);
     const side = sideWidth > 0 && x + LEFT >= sideFrom;
     if (!clamp && (y < 0 || y > height || (!side && (x < 0 || x > width)))) return undefined;
     const columns = grid.edgesMs.length - 1;
