@@ -28,7 +28,7 @@ from app.receivers.input_budget import InputBytes
 from app.receivers.receiver import ReceiverContext
 from app.settings.sections.receivers import HttpReceiver
 from tables.wall import walled
-from tables.wire.json_text import Unusual
+from tables.wire.usual import Unusual
 
 REJECTED_HEADER: Final = "X-Stretto-Rejected-Spans"
 

@@ -7,6 +7,7 @@ import numpy as np
 import orjson
 
 from tables.errors import WireError
+from tables.wire.usual import Unusual
 
 _SHORT_BYTES: Final = 1000
 (_COMMA,) = b","
@@ -23,10 +24,6 @@ _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _SURROGATES: Final = re.compile(
     rb"(\\(?<!\\\\)(?:\\\\)*+)(?:(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
-
-
-class Unusual(Exception):  # noqa: N818  (says what it is)
-    """JSON that is not in the form that clients usually send; it may be right all the same."""
 
 
 def how_many(body: bytes, *characters: int) -> int:

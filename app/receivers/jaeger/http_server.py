@@ -1,5 +1,6 @@
 """The receiver of Jaeger's Thrift over HTTP, as its settings say."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -9,16 +10,18 @@ from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
 from app.receivers.translating_http import SpanPath, build_translating_http, http_export
 from app.settings.sections.receivers import HttpReceiver
-from tables.wire.jaeger.thrift import batch_to_otlp
+from tables.wire.jaeger.thrift import batch_to_otlp, usual_batch_to_otlp
+from tables.wire.thrift_structs import Encoding
 
-_BINARY, _COMPACT = (partial(batch_to_otlp, encoding="binary"), partial(batch_to_otlp, encoding="compact"))
+_ENCODINGS: Final[Mapping[str, Encoding]] = {
+    "application/x-thrift": "binary",
+    "application/vnd.apache.thrift.binary": "binary",
+    "application/vnd.apache.thrift.compact": "compact",
+}
 TRACES: Final = SpanPath(
     "/api/traces",
-    {
-        "application/x-thrift": _BINARY,
-        "application/vnd.apache.thrift.binary": _BINARY,
-        "application/vnd.apache.thrift.compact": _COMPACT,
-    },
+    {name: partial(batch_to_otlp, encoding=encoding) for name, encoding in _ENCODINGS.items()},
+    {name: partial(usual_batch_to_otlp, encoding=encoding) for name, encoding in _ENCODINGS.items()},
 )
 
 

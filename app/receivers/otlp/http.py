@@ -20,8 +20,8 @@ from app.receivers.http_body import USUAL_HERE_BYTES_MAX, BodyLimits
 from app.receivers.http_export import INVALID_ARGUMENT, REFUSED, HttpExport, Refusal, SizeLimit, UnknownContentType
 from app.receivers.input_budget import InputBudget, InputBytes
 from app.receivers.otlp.replies import partial_success, reply_bytes
-from tables.wire.json_text import Unusual
 from tables.wire.otlp.json import to_protobuf
+from tables.wire.usual import Unusual
 
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"

@@ -20,7 +20,7 @@ from msgspec import Raw
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from tables.errors import WireError
-from tables.wire.json_text import Unusual, check_objects, parse_json
+from tables.wire.json_text import check_objects, parse_json
 from tables.wire.otlp.clean import NESTING_MAX
 from tables.wire.otlp.encode import field
 from tables.wire.otlp.json_spans import (
@@ -32,6 +32,7 @@ from tables.wire.otlp.json_spans import (
     read_resource,
     read_scope,
 )
+from tables.wire.usual import Unusual
 
 _IDS: Final = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 _SPAN_IDS: Final = ("spanId", "span_id", "spanID")

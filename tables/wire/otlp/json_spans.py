@@ -14,8 +14,9 @@ import orjson
 from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder, encode
 
-from tables.wire.json_text import Unusual, check_items
+from tables.wire.json_text import check_items
 from tables.wire.otlp.encode import Memo, field, varint
+from tables.wire.usual import Unusual
 
 _ATTRIBUTES_KEPT: Final = 8192
 _OTHERS_KEPT: Final = 1024

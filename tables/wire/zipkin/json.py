@@ -7,8 +7,9 @@ from itertools import chain
 from typing import Any
 
 from tables.errors import WireError
-from tables.wire.json_text import Unusual, check_objects, parse_json
+from tables.wire.json_text import check_objects, parse_json
 from tables.wire.span_parts import check_parts
+from tables.wire.usual import Unusual
 from tables.wire.zipkin.json_fields import (
     TIME_US_MAX,
     Typed,

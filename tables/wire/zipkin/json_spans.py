@@ -10,8 +10,9 @@ from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder
 
 from tables.errors import WireError
-from tables.wire.json_text import Unusual, check_items, parse_json
+from tables.wire.json_text import check_items, parse_json
 from tables.wire.otlp.encode import Memo
+from tables.wire.usual import Unusual
 from tables.wire.zipkin.json_fields import TIME_US_MAX, Typed, endpoint, id_bytes, kind_of, tags_of_texts
 from tables.wire.zipkin.translate import NOWHERE, Annotation, Endpoint, ZipkinSpan
 

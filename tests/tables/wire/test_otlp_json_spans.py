@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tables.errors import WireError
-from tables.wire.json_text import Unusual
 from tables.wire.otlp import json as otlp_json
 from tables.wire.otlp.json import to_protobuf
 from tables.wire.otlp.json_spans import encode_span
+from tables.wire.usual import Unusual
 from tests.helpers.examples import examples
 from tests.strategies import REQUESTS
 

@@ -12,10 +12,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tables.errors import WireError
 from tables.wire.jaeger.json import span_json_to_otlp
 from tables.wire.jaeger.protobuf import post_spans_to_otlp
-from tables.wire.jaeger.thrift import batch_to_otlp
+from tables.wire.jaeger.thrift import batch_to_otlp, usual_batch_to_otlp
 from tables.wire.otlp.clean import tagged
 from tables.wire.span_parts import SPAN_BYTES_MAX
 from tables.wire.thrift_structs import Encoding
+from tables.wire.usual import Unusual
 from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
 from tables.wire.zipkin.protobuf import protobuf_to_otlp
 from tables.wire.zipkin.thrift import thrift_to_otlp
@@ -175,6 +176,22 @@ def test_a_long_batch_is_read_as_short_ones(encoding: Encoding) -> None:
     found = [spans_of(batch_to_otlp(whole, encoding))]
     assert found == [[span for body in short for span in spans_of(batch_to_otlp(body, encoding))]]
     assert len(found[0]) == len(SPANS)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_the_usual_form_of_thrift(encoding: Encoding) -> None:
+    """Few enough parts are read at once, and become the same."""
+    usual = jaeger.encoded(jaeger.batch(*SPANS), encoding)
+    assert usual_batch_to_otlp(usual, encoding) == batch_to_otlp(usual, encoding)
+    for spans in (
+        SPANS * 2,
+        [jaeger.span(1, logs=[jaeger.log(1)] * 1000)],
+        [jaeger.span(1, references=[jaeger.reference(1, 2, 3)] * 1000)],
+    ):
+        unusual = jaeger.encoded(jaeger.batch(*spans, SPANS[0]), encoding)
+        assert batch_to_otlp(unusual, encoding)
+        with pytest.raises(Unusual):
+            usual_batch_to_otlp(unusual, encoding)
 
 
 def test_the_process_of_a_long_batch_may_come_last() -> None:

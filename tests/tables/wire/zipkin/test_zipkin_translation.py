@@ -12,8 +12,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from tables.errors import WireError
-from tables.wire.json_text import Unusual
 from tables.wire.otlp.decoder import OtlpDecoder
+from tables.wire.usual import Unusual
 from tables.wire.zipkin import json as zipkin_json
 from tables.wire.zipkin import json_fields
 from tables.wire.zipkin.json import version1_to_otlp, version2_to_otlp
