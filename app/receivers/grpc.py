@@ -24,11 +24,11 @@ from app.receivers.codecs import ENCODINGS
 from app.receivers.decompress import BodyCosts, BodyTooLarge, TooCostly, decompressed
 from app.receivers.grpc_errors import REFUSALS, grpc_error
 from app.receivers.grpc_wire import ACCEPTED, PREFIX, GrpcError, http_status, message, trailers
-from app.receivers.http_body import BODY_LIMITED, TRANSLATED_HERE_BYTES_MAX, TRANSLATION_MEMORY
+from app.receivers.http_body import BODY_LIMITED
 from app.receivers.input_budget import InputBudget, InputBytes, Overloaded
+from app.receivers.translation import Translation
 from app.settings.values import split_host_port
 from tables.errors import WireError
-from tables.wall import walled
 
 log = limited_logger(__name__)
 
@@ -46,14 +46,14 @@ class GrpcMethod:
     """The method that a receiver answers.
 
     path: /package.Service/Method; name: of the receiver, in metrics and in the log; setting: its section
-    to_otlp: message → ExportTraceServiceRequest, on the event loop for small ones; None: it is one
+    translation: what makes an ExportTraceServiceRequest of a message; None: it is one
     reply: the answer's message
     """
 
     path: str
     name: str
     setting: str
-    to_otlp: Callable[[bytes], bytes] | None = None
+    translation: Translation | None = None
     reply: Callable[[Outcome], bytes] = lambda _: b""
 
 
@@ -253,7 +253,7 @@ class _Call:
             self._refuse(GrpcError(_Code.INVALID_ARGUMENT, "the message's end is missing"))
             return
         server = self._server
-        ordinary = not self._pieces[0][0] and server.method.to_otlp is None and self._size <= _JOIN_HERE_BYTES_MAX
+        ordinary = not self._pieces[0][0] and server.method.translation is None and self._size <= _JOIN_HERE_BYTES_MAX
         if ordinary:
             self._submit()
             return
@@ -339,16 +339,10 @@ class _Call:
                 raise GrpcError(_Code.INTERNAL, "the message is compressed, and grpc-encoding does not say how")
             costs, threads = server.costs, server.threads
             body = await decompressed(body, self._encoding, server.message_bytes_max, costs, held, threads)
-        if server.method.to_otlp is not None:
-            body = await self._translated(body, server.method.to_otlp)
+        if server.method.translation is not None:
+            body = await server.method.translation.run(body, held, server.translation)
         held.become("waiting", len(body))
         return body
-
-    async def _translated(self, body: bytes, to_otlp: Callable[[bytes], bytes]) -> bytes:
-        self._held.add("translating", len(body) * TRANSLATION_MEMORY)
-        if len(body) <= TRANSLATED_HERE_BYTES_MAX:
-            return walled(to_otlp, body)
-        return await asyncio.get_running_loop().run_in_executor(self._server.translation, walled, to_otlp, body)
 
     def _begin(self) -> None:
         """Checks the message's length once it is known. Raises: GrpcError, Overloaded if it is too large in general, or

@@ -14,14 +14,6 @@ from app.receivers.decompress import BodyCosts, BodyTooLarge
 from app.receivers.input_budget import InputBytes
 from tables.errors import WireError
 
-# Larger bodies of other protocols are translated to OTLP on a thread.
-TRANSLATED_HERE_BYTES_MAX: Final = 16 << 10
-# In the form that clients usually send, these stay here, too: that takes two milliseconds, or thirty if a client means
-# harm. From a thread, which holds the GIL as well, they come to the batcher one by one, and so in many small batches.
-USUAL_HERE_BYTES_MAX: Final = 128 << 10
-# Approximate peak memory per byte of a body while it is translated: Python objects.
-TRANSLATION_MEMORY: Final = 18
-
 _STOP_GRACE_S: Final = 1.0
 # A client that still sends an unread body has this long to read its answer.
 _LINGER_S: Final = 2.0

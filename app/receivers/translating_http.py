@@ -5,11 +5,8 @@ rejected one by one, for lack of a valid id or because of a limit, are counted a
 protocols have no partial success.
 """
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from aiohttp import web
@@ -17,33 +14,21 @@ from aiohttp import web
 from agents.distributor.span_writer import Outcome
 from app.net.http_errors import errors_as_responses
 from app.net.request_metrics import observed, tempo_route
-from app.receivers.http_body import (
-    TRANSLATED_HERE_BYTES_MAX,
-    TRANSLATION_MEMORY,
-    USUAL_HERE_BYTES_MAX,
-    BodyLimits,
-)
+from app.receivers.http_body import BodyLimits
 from app.receivers.http_export import INVALID_ARGUMENT, REFUSED, HttpExport, Refusal, SizeLimit, UnknownContentType
 from app.receivers.input_budget import InputBytes
 from app.receivers.receiver import ReceiverContext
+from app.receivers.translation import Translation
 from app.settings.sections.receivers import HttpReceiver
-from tables.wall import walled
-from tables.wire.usual import Unusual
 
 REJECTED_HEADER: Final = "X-Stretto-Rejected-Spans"
 
-# Body → ExportTraceServiceRequest. Raises: WireError
-Translate = Callable[[bytes], bytes]
-
 
 class SpanPath(NamedTuple):
-    """A path. types: what translates a body, by its Content-Type; the first also takes bodies without one
-    usual: the same for what clients usually send, quickly; raises Unusual for the rest
-    """
+    """A path. types: what translates a body, by its Content-Type; the first also takes bodies without one"""
 
     path: str
-    types: Mapping[str, Translate]
-    usual: Mapping[str, Translate] = MappingProxyType({})
+    types: Mapping[str, Translation]
 
 
 def http_export(section: HttpReceiver, setting: str, shared: ReceiverContext) -> HttpExport:
@@ -85,27 +70,17 @@ class _Handler:
         """Handles one request with spans."""
         try:
             tenant = self._taking.tenant(request)
-            translate = self._translate_of(request)
+            translation = self._translation_of(request)
 
             async def to_otlp(body: bytes, held: InputBytes) -> bytes:
-                return await self._translated(request.content_type, translate, body, held)
+                return await translation.run(body, held, self._threads.translation)
 
             outcome = await self._taking.write(request, tenant, self._most, to_otlp, self._threads.bodies)
         except REFUSED as err:
             return _fault(self._taking.refusal(err, self._most))
         return _reply(outcome)
 
-    async def _translated(self, content_type: str, translate: Translate, body: bytes, held: InputBytes) -> bytes:
-        held.add("translating", len(body) * TRANSLATION_MEMORY)
-        if len(body) <= TRANSLATED_HERE_BYTES_MAX:
-            return walled(translate, body)
-        usual = self._endpoint.usual.get(content_type)
-        if usual is not None and len(body) <= USUAL_HERE_BYTES_MAX:
-            with suppress(Unusual):
-                return walled(usual, body)
-        return await asyncio.get_running_loop().run_in_executor(self._threads.translation, walled, translate, body)
-
-    def _translate_of(self, request: web.Request) -> Translate:
+    def _translation_of(self, request: web.Request) -> Translation:
         types = self._endpoint.types
         if "Content-Type" not in request.headers:
             return next(iter(types.values()))

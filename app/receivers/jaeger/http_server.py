@@ -9,6 +9,7 @@ from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
 from app.receivers.translating_http import SpanPath, build_translating_http, http_export
+from app.receivers.translation import Translation
 from app.settings.sections.receivers import HttpReceiver
 from tables.wire.jaeger.thrift import batch_to_otlp, usual_batch_to_otlp
 from tables.wire.thrift_structs import Encoding
@@ -20,8 +21,10 @@ _ENCODINGS: Final[Mapping[str, Encoding]] = {
 }
 TRACES: Final = SpanPath(
     "/api/traces",
-    {name: partial(batch_to_otlp, encoding=encoding) for name, encoding in _ENCODINGS.items()},
-    {name: partial(usual_batch_to_otlp, encoding=encoding) for name, encoding in _ENCODINGS.items()},
+    {
+        name: Translation(partial(batch_to_otlp, encoding=encoding), partial(usual_batch_to_otlp, encoding=encoding))
+        for name, encoding in _ENCODINGS.items()
+    },
 )
 
 

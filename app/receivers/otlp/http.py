@@ -16,10 +16,11 @@ from app.net.cors import Cors
 from app.net.http_errors import errors_as_responses
 from app.net.request_metrics import observed
 from app.receivers.batcher import Batcher
-from app.receivers.http_body import USUAL_HERE_BYTES_MAX, BodyLimits
+from app.receivers.http_body import BodyLimits
 from app.receivers.http_export import INVALID_ARGUMENT, REFUSED, HttpExport, Refusal, SizeLimit, UnknownContentType
 from app.receivers.input_budget import InputBudget, InputBytes
 from app.receivers.otlp.replies import partial_success, reply_bytes
+from app.receivers.translation import USUAL_HERE_BYTES_MAX
 from tables.wire.otlp.json import to_protobuf
 from tables.wire.usual import Unusual
 

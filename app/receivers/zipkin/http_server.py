@@ -8,7 +8,8 @@ from app.net.listening import watched_context
 from app.net.tls import TlsFiles
 from app.receivers.http_server import HttpServer
 from app.receivers.receiver import ReceiverContext
-from app.receivers.translating_http import SpanPath, Translate, build_translating_http, http_export
+from app.receivers.translating_http import SpanPath, build_translating_http, http_export
+from app.receivers.translation import Translate, Translation
 from app.settings.sections.receivers import Zipkin
 from tables.wire.zipkin.json import usual_version2_to_otlp, version1_to_otlp, version2_to_otlp
 from tables.wire.zipkin.protobuf import protobuf_to_otlp
@@ -22,14 +23,17 @@ def endpoints(*, parse_string_tags: bool) -> Sequence[SpanPath]:
     version1 = _now(partial(version1_to_otlp, parse_string_tags=parse_string_tags))
     version2 = _now(partial(version2_to_otlp, parse_string_tags=parse_string_tags))
     usual = _now(partial(usual_version2_to_otlp, parse_string_tags=parse_string_tags))
-    protobuf, thrift = _now(protobuf_to_otlp), _now(thrift_to_otlp)
+    protobuf, thrift = Translation(_now(protobuf_to_otlp)), Translation(_now(thrift_to_otlp))
     return (
         SpanPath(
             "/api/v2/spans",
-            {"application/json": version2, "application/x-protobuf": protobuf, "application/protobuf": protobuf},
-            {"application/json": usual},
+            {
+                "application/json": Translation(version2, usual),
+                "application/x-protobuf": protobuf,
+                "application/protobuf": protobuf,
+            },
         ),
-        SpanPath("/api/v1/spans", {"application/json": version1, "application/x-thrift": thrift}),
+        SpanPath("/api/v1/spans", {"application/json": Translation(version1), "application/x-thrift": thrift}),
     )
 
 

@@ -14,9 +14,12 @@ from tables.wire.jaeger.jaeger_pb2 import PostSpansRequest, Span
 from tables.wire.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
 from tables.wire.otlp.encode import Binary, KeyValue, RequestEncoder, Scope, Value
 from tables.wire.span_parts import check_bytes, check_parts
+from tables.wire.usual import Unusual
 
 M = TypeVar("M", bound=Message)
 _TRACE_ID_BYTES: Final = 16
+# Spans, logs and references: some 50 ms.
+_USUAL_PARTS_MAX: Final = 1000
 _NO_SCOPE: Final = Scope()
 _STRING, _BOOL, _INT, _DOUBLE, _BINARY = range(5)
 
@@ -25,6 +28,12 @@ def post_spans_to_otlp(data: bytes) -> bytes:
     """An ExportTraceServiceRequest with the spans of a PostSpansRequest. Raises: WireError"""
     batch = _parsed(PostSpansRequest, data).batch
     return _to_otlp(batch.spans, _resource(batch.process))
+
+
+def usual_post_spans_to_otlp(data: bytes) -> bytes:
+    """The same of one with as few parts as clients usually send. Raises: WireError, Unusual"""
+    batch = _parsed(PostSpansRequest, data).batch
+    return _to_otlp(batch.spans, _resource(batch.process), _USUAL_PARTS_MAX)
 
 
 def span_to_otlp(data: bytes) -> bytes:
@@ -39,13 +48,17 @@ def _parsed(kind: type[M], data: bytes) -> M:
         raise WireError(f"not a {kind.DESCRIPTOR.name} of Jaeger's protobuf: {err}") from err
 
 
-def _to_otlp(spans: Iterable[bytes], shared: list[KeyValue]) -> bytes:
-    """shared: the attributes of the process of all of them"""
-    encoder = RequestEncoder()
+def _to_otlp(spans: Iterable[bytes], shared: list[KeyValue], parts_max: int | None = None) -> bytes:
+    """shared: the attributes of the process of all of them. parts_max: raises Unusual where there are more"""
+    encoder, parts = RequestEncoder(), 0
     owners: dict[bytes, list[KeyValue]] = {}
     for number, data in enumerate(spans):
         check_bytes(f"batch.spans[{number}]", data)
         span = _parsed(Span, data)
+        if parts_max is not None:
+            parts += 1 + len(span.logs) + len(span.references)
+            if parts > parts_max:
+                raise Unusual
         # The process of the span itself counts, where it has one. Mostly all have the same few.
         owner = shared
         if span.HasField("process"):

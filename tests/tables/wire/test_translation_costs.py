@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tables.errors import WireError
 from tables.wire.jaeger.json import span_json_to_otlp
-from tables.wire.jaeger.protobuf import post_spans_to_otlp
+from tables.wire.jaeger.protobuf import post_spans_to_otlp, usual_post_spans_to_otlp
 from tables.wire.jaeger.thrift import batch_to_otlp, usual_batch_to_otlp
 from tables.wire.otlp.clean import tagged
 from tables.wire.span_parts import SPAN_BYTES_MAX
@@ -27,7 +27,7 @@ ENCODINGS: list[Encoding] = ["binary", "compact"]
 
 TRACE_ID, SPAN_ID = bytes(range(1, 17)), bytes(range(1, 9))
 # As often as bytes of ordinary spans.
-COST_MAX = 80
+COST_MAX = 120
 BODY_BYTES = 64 << 10
 
 jaeger_thrift = partial(batch_to_otlp, encoding="binary")
@@ -117,29 +117,27 @@ SHAPES: list[tuple[str, Read, Callable[[int], bytes]]] = [
 
 
 def cpu_s(read: Read, body: bytes) -> float:
-    """CPU seconds to translate the body, or to refuse it; the best of three."""
-    found = []
-    for _ in range(3):
-        began_s = time.thread_time()
-        with suppress(WireError):
-            read(body)
-        found.append(time.thread_time() - began_s)
-    return min(found)
+    """CPU seconds to translate the body, or to refuse it."""
+    began_s = time.thread_time()
+    with suppress(WireError):
+        read(body)
+    return time.thread_time() - began_s
 
 
 @pytest.fixture(scope="module")
-def ordinary_s() -> float:
-    """CPU seconds for a byte of ordinary spans."""
+def ordinary() -> bytes:
     spans = [jaeger.span(n + 1, tags=[jaeger.tag(f"key.{k}", f"value {k}") for k in range(8)]) for n in range(200)]
-    body = jaeger.encoded(jaeger.batch(*spans), "binary")
-    return cpu_s(jaeger_thrift, body) / len(body)
+    return jaeger.encoded(jaeger.batch(*spans), "binary")
 
 
 @pytest.mark.parametrize(("read", "make"), [shape[1:] for shape in SHAPES], ids=[shape[0] for shape in SHAPES])
-def test_no_bytes_cost_much_more_than_others(read: Read, make: Callable[[int], bytes], ordinary_s: float) -> None:
+def test_no_bytes_cost_much_more_than_others(read: Read, make: Callable[[int], bytes], ordinary: bytes) -> None:
     body = make(BODY_BYTES)
     assert BODY_BYTES - 200 < len(body) < BODY_BYTES + 200
-    assert cpu_s(read, body) < COST_MAX * BODY_BYTES * ordinary_s
+    # In turns: the machine may have others to serve.
+    costs = [(cpu_s(read, body), cpu_s(jaeger_thrift, ordinary)) for _ in range(3)]
+    cost_s, ordinary_s = (min(each) for each in zip(*costs, strict=True))
+    assert cost_s / len(body) < COST_MAX * ordinary_s / len(ordinary)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +190,20 @@ def test_the_usual_form_of_thrift(encoding: Encoding) -> None:
         assert batch_to_otlp(unusual, encoding)
         with pytest.raises(Unusual):
             usual_batch_to_otlp(unusual, encoding)
+
+
+def test_the_usual_form_of_protobuf() -> None:
+    (usual,) = jaeger.posted()
+    assert usual_post_spans_to_otlp(usual) == post_spans_to_otlp(usual)
+    for parts in (
+        field(1, JAEGER_MESSAGE_IDS) * 1001,
+        field(1, JAEGER_MESSAGE_IDS + field(9, field(2, field(1, b"a"))) * 1000),
+        field(1, JAEGER_MESSAGE_IDS + field(4, JAEGER_MESSAGE_IDS) * 1000),
+    ):
+        unusual = field(1, parts)
+        assert post_spans_to_otlp(unusual)
+        with pytest.raises(Unusual):
+            usual_post_spans_to_otlp(unusual)
 
 
 def test_the_process_of_a_long_batch_may_come_last() -> None:
