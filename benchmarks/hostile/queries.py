@@ -37,7 +37,8 @@ SETTINGS: Final = {
     "STRETTO_QUERY__COLUMN_CACHE_BYTES_MAX": str(192 << 20),
 }
 LOAD_EVERY_S: Final = 0.1
-LOAD_SPANS: Final = 100
+# Few: what the load has sent would soon be most of what each query reads.
+LOAD_SPANS: Final = 20
 QUIET_S: Final = 60.0  # load alone, to compare with: a 99th percentile needs hundreds of requests
 LOOK_EVERY_S: Final = 0.2
 # A request that comes within `window_ms` (60) of the last batch waits for the rest of that time. At the load's pace
