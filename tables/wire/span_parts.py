@@ -10,6 +10,9 @@ SPAN_BYTES_MAX: Final = 2 << 20
 # Of one kind, in one span: as many as OTLP's spans may have of all kinds.
 ITEMS_MAX: Final = 65_536
 
+# Spans, logs and references of a request that clients usually send: some 30 to 50 ms.
+USUAL_PARTS_MAX: Final = 1000
+
 
 def check_bytes(where: str, span: Sized) -> None:
     """Raises: WireError where a span has too many bytes"""

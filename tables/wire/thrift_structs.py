@@ -76,7 +76,7 @@ class ThriftMessage:
         )
 
     def struct(self, kind: Any) -> Any:
-        """The struct that comes next."""
+        """Reads the struct that the message goes on with. kind: its class, made with `struct`"""
         self._pieces.allow(SPAN_BYTES_MAX)
         found = kind()
         # The library's generated code calls it, too.
@@ -153,7 +153,7 @@ class _Pieces(TTransportBase, CReadableTransport):  # type: ignore[misc]  # Thri
 
     @property
     def cstringio_buf(self) -> BytesIO:
-        """The bytes that are there."""
+        """The buffer from which the decoder reads; where it ends, the decoder asks for more."""
         return self._buffer
 
     def cstringio_refill(self, left: bytes, needed: int) -> BytesIO:

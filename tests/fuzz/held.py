@@ -13,7 +13,7 @@ _BLOCK_BYTES = 64
 
 
 class _Counts(ctypes.Structure):
-    """`struct mallinfo2` of glibc."""
+    """What glibc counts of its memory: its `struct mallinfo2`, field by field."""
 
     _fields_ = [
         (name, ctypes.c_size_t)

@@ -13,13 +13,11 @@ from tables.units import NS_PER_S
 from tables.wire.jaeger.jaeger_pb2 import PostSpansRequest, Span
 from tables.wire.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
 from tables.wire.otlp.encode import Binary, KeyValue, RequestEncoder, Scope, Value
-from tables.wire.span_parts import check_bytes, check_parts
+from tables.wire.span_parts import USUAL_PARTS_MAX, check_bytes, check_parts
 from tables.wire.usual import Unusual
 
 M = TypeVar("M", bound=Message)
 _TRACE_ID_BYTES: Final = 16
-# Spans, logs and references: some 50 ms.
-_USUAL_PARTS_MAX: Final = 1000
 _NO_SCOPE: Final = Scope()
 _STRING, _BOOL, _INT, _DOUBLE, _BINARY = range(5)
 
@@ -33,7 +31,7 @@ def post_spans_to_otlp(data: bytes) -> bytes:
 def usual_post_spans_to_otlp(data: bytes) -> bytes:
     """The same of one with as few parts as clients usually send. Raises: WireError, Unusual"""
     batch = _parsed(PostSpansRequest, data).batch
-    return _to_otlp(batch.spans, _resource(batch.process), _USUAL_PARTS_MAX)
+    return _to_otlp(batch.spans, _resource(batch.process), USUAL_PARTS_MAX)
 
 
 def span_to_otlp(data: bytes) -> bytes:

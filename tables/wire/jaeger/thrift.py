@@ -12,7 +12,7 @@ from tables.errors import WireError
 from tables.units import NS_PER_US
 from tables.wire.jaeger.translate import NO_ID, JaegerSpan, Log, Reference, resource, translate
 from tables.wire.otlp.encode import Binary, KeyValue, RequestEncoder, Scope, Value
-from tables.wire.span_parts import check_parts
+from tables.wire.span_parts import USUAL_PARTS_MAX, check_parts
 from tables.wire.thrift_structs import (
     BOOL,
     DOUBLE,
@@ -65,8 +65,6 @@ EMIT_BATCH: Final = struct("EmitBatch", ThriftField(1, "batch", BATCH))
 _PROCESS, _SPANS = 1, 2  # fields of a Batch
 # Larger ones are read span by span, which takes a fifth longer.
 _AT_ONCE_BYTES_MAX: Final = 64 << 10
-# Spans, logs and references: some 30 ms.
-_USUAL_PARTS_MAX: Final = 1000
 
 # The span as OTLP's message, and its scope.
 _Translated: TypeAlias = tuple[Scope, bytes]
@@ -95,7 +93,7 @@ def usual_batch_to_otlp(data: bytes, encoding: Encoding) -> bytes:
     """The same of a batch with as few parts as clients usually send. Raises: WireError, Unusual"""
     batch = ThriftMessage(data, encoding).struct(BATCH)
     spans = batch.spans or ()
-    if len(spans) > _USUAL_PARTS_MAX or sum(map(_parts, spans)) > _USUAL_PARTS_MAX:
+    if len(spans) > USUAL_PARTS_MAX or sum(map(_parts, spans)) > USUAL_PARTS_MAX:
         raise Unusual
     return _batch_to_otlp(batch)
 

@@ -142,7 +142,7 @@ def test_last_batch_cut_off() -> None:
 
 @pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])
 def test_what_is_broken_takes_no_memory(codec: int) -> None:
-    """After it was refused."""
+    """Python holds no more memory after broken batches were refused than before."""
     good = bytes(batch(10, [bytes(range(256)) * 8], codec))[61:]  # behind the head of the batch
     broken = [memoryview(good[:at] + b"\xff" * 9 + good[at + 9 :]) for at in range(0, len(good), 8)] * 3
 

@@ -87,7 +87,7 @@ def test_cut_or_too_large(compress, encoding):
 
 @pytest.mark.parametrize(("compress", "encoding"), WAYS)
 def test_what_is_broken_takes_no_memory(compress, encoding):
-    """After it was refused."""
+    """Python holds no more memory after broken bodies were refused than before."""
     good = compress(random.Random(7).randbytes(2000))
     broken = [
         bytes([*good[:at], *(255 - byte for byte in good[at : at + 9]), *good[at + 9 :]])

@@ -37,7 +37,7 @@ zipkin_1, zipkin_2 = partial(version1_to_otlp, received_us=1), partial(version2_
 
 
 def i64(number: int, value: int) -> bytes:
-    """A field of Thrift."""
+    """A field of a struct in binary Thrift that holds an integer of 64 bits."""
     return struct.pack(">Bhq", 10, number, value)
 
 
@@ -167,7 +167,7 @@ SPANS = [
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_long_batch_is_read_as_short_ones(encoding: Encoding) -> None:
-    """That is, span by span."""
+    """A batch above 64 KiB is read span by span, and becomes the spans that small batches become."""
     whole = jaeger.encoded(jaeger.batch(*SPANS), encoding)
     short = [jaeger.encoded(jaeger.batch(*SPANS[at : at + 20]), encoding) for at in range(0, len(SPANS), 20)]
     assert len(whole) > 2 * BODY_BYTES > 6 * max(map(len, short))
