@@ -4,10 +4,12 @@ cycles of objects, for which the interpreter itself looks too seldom (`app.main.
 
 import asyncio
 import gc
+import sys
 import time
 from typing import Any, Final
 
 import faust
+from prometheus_client import Summary
 
 from app.process.memory import grown_bytes, release_to_system
 
@@ -19,6 +21,15 @@ _BYTES_MIN: Final = 64 << 20
 # comes later, the longer this one takes. It should find little: a cycle with an error in it is a fault of ours.
 _COLLECT_EVERY_S: Final = 300.0
 _COLLECT_SHARE: Final = 1 / 6000
+# So many objects more than after the last one are those of queries at work: a collection would take ten times as long,
+# and find no more. It waits for a moment with fewer of them, up to so long.
+_MORE_OBJECTS_MAX: Final = 500_000
+_WAIT_MAX_S: Final = 3600.0
+
+COLLECTED: Final = Summary(
+    "stretto_full_collection_seconds",
+    "Full garbage collections, and the time that they took, in which nothing else ran in the process.",
+)
 
 
 class MemoryWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
@@ -28,6 +39,7 @@ class MemoryWatch(faust.Service):  # type: ignore[misc]  # Faust has no types he
         super().__init__(**kwargs)
         self._every_s, self._collect_every_s = every_s, collect_every_s
         self._collect_s = time.monotonic() + collect_every_s
+        self._objects = sys.getallocatedblocks()
         self._timer: asyncio.TimerHandle | None = None
         self._running: asyncio.Future[bool] | None = None
 
@@ -44,16 +56,24 @@ class MemoryWatch(faust.Service):  # type: ignore[misc]  # Faust has no types he
         self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look)
 
     def _look(self) -> None:
-        if time.monotonic() >= self._collect_s:
+        if self._collects():
             self._running = asyncio.get_running_loop().run_in_executor(None, self._collect)
         elif grown_bytes() > _BYTES_MIN:
             # On a thread: the allocator's own locks apart, nothing waits for it.
             self._running = asyncio.get_running_loop().run_in_executor(None, release_to_system)
         self._again()
 
+    def _collects(self) -> bool:
+        late_s = time.monotonic() - self._collect_s
+        if late_s < 0:
+            return False
+        return late_s > _WAIT_MAX_S or sys.getallocatedblocks() - self._objects <= _MORE_OBJECTS_MAX
+
     def _collect(self) -> bool:
         begun_s = time.monotonic()
         gc.collect()
+        self._objects = sys.getallocatedblocks()
         took_s = time.monotonic() - begun_s
+        COLLECTED.observe(took_s)
         self._collect_s = begun_s + took_s + max(self._collect_every_s, took_s / _COLLECT_SHARE)
         return release_to_system()

@@ -98,13 +98,18 @@ class _Gathering:
             with self._observer.profile.stage("merge"):
                 partials = list(self._partials.values())
                 small = sum(map(self._kind.size_bytes, partials)) <= _FINISHED_HERE_BYTES_MAX
-                answer = await self._executor.run_where_it_fits(
-                    lambda: self._kind.finish(partials, self._request), small=small
-                )
+                answer = await self._executor.run_where_it_fits(lambda: self._finished(partials), small=small)
             self._executor.budget().check_read(answer.inspected.bytes)  # with what shared traces took
             return await self._enough(answer)
         finally:
             await cancel_all(tasks)
+
+    def _finished(self, partials: Sequence[Partial]) -> Any:
+        try:
+            return self._kind.finish(partials, self._request)
+        finally:
+            for one in partials:
+                self._kind.drop(one)
 
     def _check_read(self) -> None:
         self._executor.budget().check_read(sum(one.inspected.bytes for one in self._partials.values()))

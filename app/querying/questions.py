@@ -52,7 +52,8 @@ class Kind:
     concerns_traces: whether workers must know which traces they share
     partial: a worker's partial; decode: of the bytes of its `to_ipc`
     merge: one partial of several; finish: the answer
-    size_bytes: about how much work `finish` has with a partial
+    size_bytes: about how much work `finish` has with a partial; drop: forgets a partial, if it is of many objects, some
+        at a time, where it was made: the event loop would free them all at once
     """
 
     check: Callable[[Any], object]
@@ -62,6 +63,7 @@ class Kind:
     merge: Callable[[Sequence[Any], Any], Partial]
     finish: Callable[[Sequence[Any], Any], Any]
     size_bytes: Callable[[Any], int]
+    drop: Callable[[Any], None] = lambda _: None
 
 
 def _search(work: Work, request: SearchRequest) -> SearchPartial:
@@ -126,6 +128,7 @@ _METRICS: Final = Kind(
     merge=metrics.merge,
     finish=metrics.finish,
     size_bytes=lambda partial: sum(each.nbytes for each in partial.functions) + _rows_bytes(partial),
+    drop=MetricsPartial.drop,
 )
 _NAMES: Final = Kind(
     check=lambda _: None,

@@ -13,6 +13,7 @@ from query.results import Attributes
 from query.scan.arrays import Mask
 from query.scan.reader import Reader
 from tables.columns.types import Floats
+from tables.turns import drop
 
 META_TYPE: Final = "__meta_type"
 META_ERROR: Final = "__meta_error"
@@ -75,6 +76,8 @@ def compare_series(partial: Partial, top_n: int) -> list[tuple[Attributes, Float
         out += [(((META_TYPE, _plain(kind)), (_plain(attribute), _plain(partial.keys[i][2]))), counts[i]) for i in best]
     empty = np.zeros(counts.shape[1])
     out += [(((META_ERROR, TOO_MANY_VALUES), (_plain(attribute), NIL)), empty) for attribute in too_many]
+    drop(values)
+    drop(distinct)
     return out
 
 

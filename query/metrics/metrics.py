@@ -1,7 +1,7 @@
 """The entry points of metrics queries: TraceQL text and sources → series."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -124,7 +124,10 @@ def finish(partials: Sequence[MetricsPartial], request: MetricsRequest) -> Metri
     if merged.shared_rows is not None:
         sources = [stitched_rows(merged.shared_rows)]
         stitched = question.ask(sources, NO_IDS, lambda: False, keeps_all=True)
-        merged = question.merge([replace(merged, shared_rows=None), stitched])
+        parts = replace(merged, shared_rows=None), stitched
+        merged = question.merge(parts)
+        for part in parts:
+            part.drop()
     return question.answer(merged)
 
 
@@ -166,8 +169,9 @@ class _Question:
         """What the sources say to each metrics function. keeps_all: of compare() every value, not only the first few"""
         progress, intervals = self._observer.progress, self._intervals
         scan = Scan(sources, self._scan_plan(elsewhere), cancelled, self._observer.profile)
-        with self._too_many_cells():
+        with self._too_many_cells(), ExitStack() as stack:
             observing = Observing(self._root, self._plans, intervals, self._exemplars)
+            stack.callback(observing.drop)
             observing.run(scan, progress)
             comparing = {}
             for number, plan in enumerate(self._plans):
@@ -196,9 +200,12 @@ class _Question:
         return MetricsResult(series, inspected)
 
     def answer(self, partial: MetricsPartial) -> MetricsResult:
-        """The series. In: what all sources say"""
+        """The series. In: what all sources say, of which nothing is left then"""
         with self._observer.profile.stage("make series"):
-            series = evaluate(self._root, partial.functions, self._intervals)
+            try:
+                series = evaluate(self._root, partial.functions, self._intervals)
+            finally:
+                partial.drop()
         return MetricsResult(series, partial.inspected)
 
     def _scan_plan(self, elsewhere: Ids) -> ScanPlan:

@@ -39,6 +39,11 @@ class MetricsPartial:
         tables = [table for function in self.functions for table in to_tables(function)]
         return write_partial(_KIND, {}, self.inspected, tables, self.shared_rows)
 
+    def drop(self) -> None:
+        """Forgets the groups of its functions, some at a time."""
+        for function in self.functions:
+            function.drop()
+
     @classmethod
     def from_ipc(cls, data: bytes) -> "MetricsPartial":
         """What `to_ipc` wrote. Raises: as `read_partial`"""

@@ -25,6 +25,7 @@ from query.scan.arrays import Mask, Rows, raw_all
 from query.scan.reader import Reader
 from tables.columns.sorted_sets import unique
 from tables.columns.types import Floats, Int64s
+from tables.turns import consumed, drop
 from tables.units import NS_PER_S
 
 # Dense cells are cheaper than sorting, up to so many per row.
@@ -160,12 +161,17 @@ def _combined(dimensions: Sequence[_Dimension], rows: int, intervals: int) -> tu
         cache: dict[int, Any] = {}
         for code in unique(used % dimension.size).tolist():
             cache[code] = key_part(dimension.label(code))
-        parts = [[*parts[code // dimension.size], cache[code % dimension.size]] for code in used.tolist()]
-    keys = [tuple(part) for part in parts]
+        longer = [[*parts[code // dimension.size], cache[code % dimension.size]] for code in used.tolist()]
+        drop(cache)
+        drop(parts)
+        parts = longer
+    keys: list[Key] = [tuple(part) for part in consumed(parts)]
     number: dict[Key, int] = {}
-    first = np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
-    # Two codes may stand for values of which answers show the same: then they are one group.
-    return (codes, keys) if len(number) == len(keys) else (first[codes], list(number))
+    first = np.fromiter((number.setdefault(key, len(number)) for key in keys), np.int64, len(keys))
+    if len(number) < len(keys):  # two codes stand for values of which answers show the same: they are one group
+        codes, keys = first[codes], list(number)
+    drop(number)
+    return codes, keys
 
 
 def _candidates(

@@ -19,6 +19,7 @@ from query.scan.pieces import Piece
 from query.scan.progress import Progress
 from query.scan.reader import Reader
 from query.scan.scan import Scan, newest_spans_first
+from tables.turns import consumed
 
 
 class Observing:
@@ -35,11 +36,19 @@ class Observing:
             scan.run(self, newest_spans_first)
 
     def merged(self, number: int) -> Partial:
-        """What all pieces say to one of the functions. Raises: TooManyCells, memory.MemoryExceeded"""
-        return merge_function(self._plans[number], self._parts[number], self._intervals, self._exemplars)
+        """What all pieces say to one of the functions, for once. Raises: TooManyCells, memory.MemoryExceeded"""
+        parts = self._parts[number]
+        merged = merge_function(self._plans[number], parts, self._intervals, self._exemplars)
+        _drop(parts)
+        return merged
+
+    def drop(self) -> None:
+        """Forgets the pieces that are not merged, such as those of a query that failed."""
+        for parts in self._parts:
+            _drop(parts)
 
     def add_piece(self, reader: Reader, among: Mask | None) -> bool:
-        for plan, parts in zip(self._plans, self._parts, strict=True):
+        for number, (plan, parts) in enumerate(zip(self._plans, self._parts, strict=True)):
             if isinstance(plan.function, ast.Compare):
                 continue
             self._scan.check_cancelled()
@@ -48,7 +57,7 @@ class Observing:
             memory.reserve(parts[-1].nbytes, f"{len(parts[-1].keys)} series of one row group", CHEAPER)
             count = self._intervals.count
             if partial_size(parts, count) > max(CELLS_MAX, 2 * partial_size(parts[:1], count)):
-                parts[:] = [merge_function(plan, parts, self._intervals, self._exemplars)]
+                parts.append(self.merged(number))
         return False
 
     def ends_before(self, piece: Piece, left: int) -> bool:
@@ -84,7 +93,15 @@ def settled_series(
         merge_function(plan, [part.since(first) for part in some], rest, 0)
         for plan, some in zip(plans, parts, strict=True)
     ]
-    return tuple(evaluate_series(root, merged, rest))
+    try:
+        return tuple(evaluate_series(root, merged, rest))
+    finally:
+        _drop(merged)
+
+
+def _drop(parts: list[Partial]) -> None:
+    for part in consumed(parts):
+        part.drop()
 
 
 def _settles(node: ast.Metrics | ast.Literal) -> bool:

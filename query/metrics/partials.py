@@ -12,6 +12,7 @@ from query.functions.metrics import CELL_KINDS
 from query.metrics.quantile_sketch import QuantileSketch, merge_sketches
 from query.results import AttributeValue
 from tables.columns.types import Floats
+from tables.turns import drop
 
 # Label values with their type, so that 1, 1.0 and true stay three; None: no value.
 Key = tuple[tuple[str, Any] | None, ...]
@@ -68,8 +69,13 @@ class Partial:
         sketch_bytes = 0 if self.sketch is None else _SKETCH_ENTRY_BYTES * self.sketch.entries
         return _KEY_BYTES * len(self.keys) + sum(cells.nbytes for cells in self.cells.values()) + sketch_bytes
 
+    def drop(self) -> None:
+        """Forgets the groups, some at a time: a hundred thousand keys that go at once hold up all threads."""
+        drop(self.keys)
+        drop(self.candidates)
+
     def since(self, interval: int) -> "Partial":
-        """The cells of that interval and later ones, without candidates."""
+        """The cells of that interval and later ones, without candidates. The keys are the same list."""
         cells = {kind: cells[:, interval:] for kind, cells in self.cells.items()}
         if self.sketch is None:
             return Partial(self.keys, cells)
@@ -99,7 +105,8 @@ def merge(partials: Iterable[Partial], kinds: Iterable[str], intervals: int, exe
     sketches: list[QuantileSketch] = []
     for part in parts:
         if part.keys:
-            rows = np.array([number[key] for key in part.keys])  # distinct within a partial
+            # Distinct within a partial. By a generator: the GIL may go to another thread behind each of its items.
+            rows = np.fromiter((number[key] for key in part.keys), np.int64, len(part.keys))
             for kind, values in cells.items():
                 with np.errstate(invalid="ignore", over="ignore"):  # infinity less infinity is no number
                     values[rows] = CELL_KINDS[kind].merge(values[rows], part.cells[kind])
@@ -114,7 +121,9 @@ def merge(partials: Iterable[Partial], kinds: Iterable[str], intervals: int, exe
     if sketches:
         sketch = merge_sketches(sketches, cells["count"].reshape(-1).astype(np.int64))
         check_size(len(number), intervals, sketch.entries)
-    return Partial(list(number), cells, _chosen(candidates, exemplars_max), sketch)
+    keys = list(number)
+    drop(number)
+    return Partial(keys, cells, _chosen(candidates, exemplars_max), sketch)
 
 
 def merge_equal(partial: Partial, keys: Sequence[Key]) -> Partial:
@@ -123,7 +132,7 @@ def merge_equal(partial: Partial, keys: Sequence[Key]) -> Partial:
     In: a partial without a sketch; the new key of each group
     """
     number: dict[Key, int] = {}
-    rows = np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
+    rows = np.fromiter((number.setdefault(key, len(number)) for key in keys), np.int64, len(keys))
     if len(number) == len(keys):
         return partial
     intervals = next(iter(partial.cells.values())).shape[1]
@@ -131,9 +140,12 @@ def merge_equal(partial: Partial, keys: Sequence[Key]) -> Partial:
     for kind, values in cells.items():
         with np.errstate(invalid="ignore", over="ignore"):
             CELL_KINDS[kind].merge.at(values, rows, partial.cells[kind])
-    new_key = dict(zip(partial.keys, keys, strict=True))
+    wanted = {key for key, _ in partial.candidates}
+    new_key = {old: new for old, new in zip(partial.keys, keys, strict=True) if old in wanted}
     candidates = {(new_key[key], interval): one for (key, interval), one in partial.candidates.items()}
-    return Partial(list(number), cells, candidates)
+    merged = Partial(list(number), cells, candidates)
+    drop(number)
+    return merged
 
 
 def _chosen(candidates: dict[tuple[Key, int], Candidate], exemplars_max: int) -> dict[tuple[Key, int], Candidate]:

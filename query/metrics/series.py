@@ -21,7 +21,7 @@ from query.metrics.intervals import Intervals
 from query.metrics.partials import Candidate, Key, Partial, key_part, merge_equal
 from query.results import Attributes, Exemplar, Samples, Series
 from tables.columns.types import Floats
-from tables.turns import consumed, pieces
+from tables.turns import as_list, consumed, drop, pieces
 from tables.units import NS_PER_S
 
 NAME: Final = "__name__"
@@ -51,9 +51,12 @@ class Line:
 def evaluate(node: ast.Metrics, partials: Sequence[Partial], intervals: Intervals) -> list[Series]:
     """The answer, in the order of labels. In: one partial for each metrics function, from left to right."""
     found = _in_order(_lines(node, iter(partials), intervals))
-    memory.reserve(len(found) * _SERIES_BYTES, f"an answer of {len(found)} series", CHEAPER)
-    times = np.array(intervals.timestamps_ns, np.int64)
-    return [series for line in consumed(found) if (series := _series(line, times)).samples]
+    try:
+        memory.reserve(len(found) * _SERIES_BYTES, f"an answer of {len(found)} series", CHEAPER)
+        times = np.array(intervals.timestamps_ns, np.int64)
+        return [series for line in consumed(found) if (series := _series(line, times)).samples]
+    finally:
+        drop(found)
 
 
 def _lines(part: ast.Metrics | Literal, rest: Iterator[Partial], intervals: Intervals) -> list[Line]:
@@ -89,11 +92,11 @@ def _counted(found: list[Line], intervals: Intervals, copies: int = 1) -> list[L
     return found
 
 
-def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, intervals: Intervals) -> list[Line]:
+def of_partial(function: ast.MetricsFunction | ast.Compare, given: Partial, intervals: Intervals) -> list[Line]:
     """The series of one metrics function."""
     if isinstance(function, ast.Compare):
-        return [Line(labels, values) for labels, values in compare_series(partial, function.top_n)]
-    partial = _merge_equal_labels(function, partial)
+        return [Line(labels, values) for labels, values in compare_series(given, function.top_n)]
+    partial = _merge_equal_labels(function, given)
     exemplars: dict[Key, list[tuple[int, Candidate]]] = {}
     for (key, interval), candidate in sorted(partial.candidates.items(), key=lambda item: item[1].timestamp_ns):
         key = key if partial.sketch is None else key[:-1]
@@ -102,10 +105,13 @@ def of_partial(function: ast.MetricsFunction | ast.Compare, partial: Partial, in
         return _quantile_lines(function, partial, exemplars)
     values = METRICS_FUNCTIONS[function.name].samples(partial.cells, intervals.step_ns)
     names = _names(function)
-    return [
+    found = [
         Line(_labels(function, names, key), values[i], tuple(exemplars.get(key, ())))
         for i, key in enumerate(partial.keys)
     ]
+    if partial is not given:
+        partial.drop()
+    return found
 
 
 def _merge_equal_labels(function: ast.MetricsFunction, partial: Partial) -> Partial:
@@ -122,7 +128,9 @@ def _merge_equal_labels(function: ast.MetricsFunction, partial: Partial) -> Part
         return partial
     first: dict[Any, Key] = {}
     keys = [first.setdefault(_typed(_labels(function, names, key)), key) for key in partial.keys]
-    return partial if len(first) == len(keys) else merge_equal(partial, keys)
+    distinct = len(first)
+    drop(first)
+    return partial if distinct == len(keys) else merge_equal(partial, keys)
 
 
 def _names(function: ast.MetricsFunction) -> list[str]:
@@ -192,7 +200,7 @@ def _in_order(lines: list[Line], *, descending: bool = False) -> list[Line]:
         [pa.array(map(_joined, some), pa.large_string()) for some in pieces(lines)], pa.large_string()
     )
     order = pc.array_sort_indices(keys, order="descending" if descending else "ascending")
-    return [lines[i] for i in order.to_numpy().tolist()]
+    return [lines[i] for i in as_list(order)]
 
 
 def _joined(line: Line) -> str:
@@ -218,28 +226,34 @@ def _ranked(lines: list[Line], count: int, *, largest: bool) -> list[Line]:
     if not lines:
         return lines
     ordered = _in_order(lines, descending=not largest)
-    values = np.array([line.values for line in ordered])
+    values = np.empty((len(ordered), len(ordered[0].values)))
+    for i, line in enumerate(ordered):
+        values[i] = line.values
     # NaN sorts last.
     best = np.argsort(-values if largest else values, axis=0, kind="stable")[:count]
     kept = np.full(values.shape, np.nan)
     np.put_along_axis(kept, best, np.take_along_axis(values, best, axis=0), axis=0)
-    return [replace(line, values=kept[i]) for i, line in enumerate(ordered)]
+    drop(lines)
+    return [replace(line, values=kept[i]) for i, line in enumerate(consumed(ordered))]
 
 
 def _chosen(node: ast.Ranking | ast.MetricsFilter, lines: list[Line]) -> list[Line]:
+    """What is left of the series. The list that is given is empty then."""
     if isinstance(node, ast.Ranking):
         return _ranked(lines, node.n, largest=node.function == "topk")
     return _filtered(lines, node.op, _number(node.value))
 
 
 def _filtered(lines: list[Line], op: str, bound: float) -> list[Line]:
-    return [replace(line, values=np.where(NUMPY[op](line.values, bound), line.values, np.nan)) for line in lines]
+    return [
+        replace(line, values=np.where(NUMPY[op](line.values, bound), line.values, np.nan)) for line in consumed(lines)
+    ]
 
 
 def _calculated(node: ast.MetricsMath, left: list[Line], right: list[Line], named: str) -> list[Line]:
     """Series with equal labels together; a number with every series. What has no value (0 / 0, 1 / 0) is no sample.
 
-    named: the name of a series without labels
+    named: the name of a series without labels. The lists that are given are empty then
     """
 
     def line(a: Line, b: Line) -> Line:
@@ -253,11 +267,13 @@ def _calculated(node: ast.MetricsMath, left: list[Line], right: list[Line], name
         return Line(labels or ((NAME, named),), np.where(made, np.nan, values))
 
     if isinstance(node.left, Literal):
-        return [line(left[0], b) for b in right]
+        return [line(left[0], b) for b in consumed(right)]
     if isinstance(node.right, Literal):
-        return [line(a, right[0]) for a in left]
-    others = {_identity(b): b for b in right}
-    return [line(a, others[found]) for a in left if (found := _identity(a)) in others]
+        return [line(a, right[0]) for a in consumed(left)]
+    others = {_identity(b): b for b in consumed(right)}
+    found = [line(a, b) for a in consumed(left) if (b := others.get(_identity(a))) is not None]
+    drop(others)
+    return found
 
 
 def _identity(line: Line) -> tuple[Any, ...]:

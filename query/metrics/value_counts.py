@@ -16,6 +16,7 @@ import numpy.typing as npt
 from query import memory
 from query.metrics.partials import Key, Partial, check_size, key_part
 from tables.columns.types import Floats, Int64s
+from tables.turns import drop
 
 META_ERROR_KEY: Final = "__too_many_values__"
 VALUES_MAX: Final = 1000
@@ -226,7 +227,8 @@ class ValueCounts:
         if top_n is None:
             check_size(len(rows) + len(marks), self._intervals)
         cells = self._cells(np.array(rows, np.int64) * 2 + np.array(kinds, np.int64), len(marks))
-        self._attributes, self._loose = {}, []
+        drop(self._attributes)
+        self._loose = []
         self._places = self._counts = np.empty(0, np.int64)
         self._memory.release(self._reserved - cells.nbytes - _VALUE_BYTES * len(keys))
         return Partial([*keys, *marks], {"count": cells})

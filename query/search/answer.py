@@ -5,6 +5,7 @@ from typing import Final, overload
 
 from query import memory
 from query.results import TraceMatch
+from query.search.large_traces import LARGE_SPANS
 from query.search.trace_columns import TraceColumns
 
 # Made at once: few enough that nothing else waits long, whether for the GIL or for the garbage collector.
@@ -56,7 +57,10 @@ class Traces(Sequence[TraceMatch]):
             spans = int(columns.span_sets.spans[-1])
             each = (2 * columns.span_sets.nbytes + _SPAN_BYTES * spans) // max(1, len(columns))
             step = max(1, min(_TOGETHER, _TOGETHER_BYTES // max(1, each)))
+            # Of a trace with very many spans so many are there at a time.
+            most = each * len(columns) // max(1, spans) * LARGE_SPANS
             for first in places[::step]:
                 end = min(first + step, places.stop)
-                with budget.scratch(each * (end - first), f"{end - first} traces of the answer"):
+                size = each * (end - first) if end - first > 1 else min(each, most)
+                with budget.scratch(size, f"{end - first} traces of the answer"):
                     yield from columns.to_matches(first, end)

@@ -16,6 +16,7 @@ from query.results import Attributes, AttributeValue, SpanMatch, SpanSet
 from query.scan.arrays import Rows, compact, fixed_bytes, raw_all, run_starts, to_numpy
 from query.scan.trace_lookup import TraceLookup, rows_of
 from query.scan.traces import child_counts
+from query.search.large_traces import LARGE_SPANS, LargeSpans, LargeSpanSets, runs
 from query.search.projection import CHILD_COUNT, project
 from query.search.top_traces import Hits
 from tables.turns import as_list
@@ -72,19 +73,33 @@ class SpanSetColumns:
         """The memory that its columns take, in bytes."""
         return memory.array_bytes(self.columns)
 
-    def to_matches(self, first: int, end: int) -> list[list[SpanSet]]:
+    def to_matches(self, first: int, end: int) -> list[Sequence[SpanSet]]:
         """The spansets of each of a range of traces."""
-        low, high = int(self.sets[first]), int(self.sets[end])
-        spans = self._span_matches(int(self.spans[low]), int(self.spans[high]))
+        found: list[Sequence[SpanSet]] = []
+        sets = self.sets[first : end + 1]
+        for begin, stop in runs(self.spans[sets], 0, end - first, LARGE_SPANS):
+            low, high = int(sets[begin]), int(sets[stop])
+            if self.spans[high] - self.spans[low] > LARGE_SPANS:
+                found.append(LargeSpanSets(self._span_sets, self.spans, low, high))
+                continue
+            made = self._span_sets(low, high)
+            ends = (sets[begin : stop + 1] - low).tolist()
+            found += [made[a:b] for a, b in pairwise(ends)]
+        return found
+
+    def _span_sets(self, low: int, high: int) -> list[SpanSet]:
+        """A range of the spansets."""
         begins = (self.spans[low : high + 1] - self.spans[low]).tolist()
         counts = self.counts[low:high].tolist()
         attributes = self._set_attributes(low, high)
-        made = [
-            SpanSet(tuple(spans[a:b]), count, said)
+        if begins[-1] > LARGE_SPANS and high - low == 1:
+            spans = LargeSpans(self._span_matches, int(self.spans[low]), int(self.spans[high]))
+            return [SpanSet(spans, counts[0], attributes[0])]
+        made = self._span_matches(int(self.spans[low]), int(self.spans[high]))
+        return [
+            SpanSet(tuple(made[a:b]), count, said)
             for count, a, b, said in zip(counts, begins[:-1], begins[1:], attributes, strict=True)
         ]
-        ends = (self.sets[first : end + 1] - low).tolist()
-        return [made[a:b] for a, b in pairwise(ends)]
 
     def _span_matches(self, low: int, high: int) -> list[SpanMatch]:
         columns = {name: column.slice(low, high - low) for name, column in self.columns.items()}

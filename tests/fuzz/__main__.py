@@ -7,8 +7,10 @@ input to tests/fuzz/seeds/<target>/, and the tests run it again each time.
 """
 
 import argparse
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.fuzz.targets import TARGETS
@@ -41,9 +43,12 @@ def fuzz(name: str, given: argparse.Namespace) -> bool:
     command += ["--seed", str(given.seed), "--memory-mib", str(given.memory_mib)]
     command += ["--plain"] if given.plain else []
     print(f"--- {name}, {seconds:g} s", flush=True)
-    with (folder / "log").open("wb") as log:
+    # What targets write goes with `own`, however the process ends.
+    with (folder / "log").open("wb") as log, tempfile.TemporaryDirectory(prefix="fuzz-") as own:
+        env, longest_s = {**os.environ, "TMPDIR": own}, seconds + _GRACE_S
         try:
-            status = subprocess.run(command, stdout=log, stderr=log, timeout=seconds + _GRACE_S, check=False).returncode
+            done = subprocess.run(command, stdout=log, stderr=log, timeout=longest_s, check=False, env=env)
+            status = done.returncode
         except subprocess.TimeoutExpired:
             status = -1
     text = (folder / "log").read_text(errors="replace").splitlines()

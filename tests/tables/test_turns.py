@@ -27,8 +27,10 @@ def test_a_list_of_an_array(size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_consumed_and_dropped_lists_are_empty(size: int) -> None:
     """What was taken is not in the list any more."""
-    items, others = list(range(size)), list(range(size))
+    items, others, named = list(range(size)), list(range(size)), dict.fromkeys(range(size))
     for n, item in enumerate(consumed(items), 1):
         assert (item, len(items)) == (n - 1, size - n)
     drop(others)
+    drop(named)
     assert items == others == []
+    assert not named

@@ -38,6 +38,7 @@ from query.results import (
     SpanSet,
     TraceMatch,
 )
+from query.search.large_traces import LARGE_SPANS, LargeSpanSets
 from query.tags.tag_text import INTRINSIC
 from query.tags.tags import TagNames, TagValues
 from tables.columns.varint import varint
@@ -46,8 +47,9 @@ from tables.units import NS_PER_MS
 
 # One trace or series may be larger than the rest of a part: it goes alone then.
 PART_BYTES: Final = 1 << 20
-# A trace with more matching spans is written by hand, and counted: as objects, and their text several times.
-LARGE_SPANS: Final = 2000
+# Nor does a part have more: no other thread can run while so many are copied into one message.
+_PART_ITEMS_MAX: Final = 4096
+# A trace with more matching spans is written by hand, and counted: its text is there several times.
 SPAN_BYTES: Final = 1000
 _SPANS_AT_ONCE: Final = 500
 Item = TypeVar("Item")
@@ -56,7 +58,7 @@ Item = TypeVar("Item")
 def search_messages(result: SearchResult, *, span_sets: bool) -> Iterator[Any]:
     """What has SerializeToString each. span_sets: as for `search.search_json`."""
     metrics, some = search_metrics(result.inspected), False
-    for large, traces in groupby(result.traces, key=_is_large):
+    for large, traces in groupby(result.traces, key=is_large):
         some = True
         if large and span_sets:
             for trace in traces:
@@ -133,7 +135,7 @@ def _parts(items: Iterable[Item], size_bytes: Callable[[Item], int]) -> Iterator
     left = PART_BYTES
     for item in items:
         size = size_bytes(item)
-        if part and size > left:
+        if part and (size > left or len(part) >= _PART_ITEMS_MAX):
             yield part
             part, left = [], PART_BYTES
         part.append(item)
@@ -184,10 +186,13 @@ def _trace(trace: TraceMatch, *, span_sets: bool) -> TraceSearchMetadata:
 def spans_of(trace: TraceMatch) -> int:
     """How many spans of the trace the answer shows."""
     sets = trace.span_sets
+    if isinstance(sets, LargeSpanSets):
+        return sets.span_count
     return len(sets[0].spans) if len(sets) == 1 else sum(len(span_set.spans) for span_set in sets)
 
 
-def _is_large(trace: TraceMatch) -> bool:
+def is_large(trace: TraceMatch) -> bool:
+    """Whether it is to be written in parts."""
     return spans_of(trace) > LARGE_SPANS
 
 

@@ -17,8 +17,12 @@ from app.api.tempo.jsonpb import NO_ROOT, UINT32_MAX, Json, attributes_json, sea
 from app.api.tempo.method import Message, Method, Params, texts
 from query import memory
 from query.results import SearchResult, ServiceStats, SpanMatch, SpanSet, TraceMatch
+from query.search.large_traces import LARGE_SPANS
+from tables.turns import consumed, pieces
 from tables.units import NS_PER_MS
 
+# As text a few hundred kilobytes.
+_SPANS_AT_ONCE: Final = 500
 routes = web.RouteTableDef()
 
 
@@ -46,13 +50,12 @@ def search_json(result: SearchResult, *, span_sets: bool) -> Iterator[bytes]:
     span_sets: false leaves the matched spans and the services out, as Tempo does where there was no query.
     """
     yield b'{"traces":['
-    between, budget = b"", memory.current()
+    between = b""
     for trace in result.traces:
-        spans = messages.spans_of(trace)
-        if spans > messages.LARGE_SPANS:
-            with budget.scratch(spans * messages.SPAN_BYTES, "the text of one trace"):
-                yield between + orjson.dumps(_trace(trace, span_sets=span_sets))
-        else:  # takes nothing worth counting, and there are thousands
+        if span_sets and messages.is_large(trace):
+            yield between
+            yield from _large_trace(trace)
+        else:
             yield between + orjson.dumps(_trace(trace, span_sets=span_sets))
         between = b","
     out: Json = {"metrics": search_metrics(result.inspected)}
@@ -84,12 +87,38 @@ def _trace(trace: TraceMatch, *, span_sets: bool) -> Json:
     return out
 
 
+def _large_trace(trace: TraceMatch) -> Iterator[bytes]:
+    """As `_trace`, some spans at a time: there may be hundreds of thousands. What is left is the first spanset's text,
+    which is there twice.
+    """
+    first = trace.span_sets[0]
+    with memory.current().scratch(len(first.spans) * messages.SPAN_BYTES, "the text of one trace"):
+        yield orjson.dumps(_trace(trace._replace(span_sets=()), span_sets=True))[:-1] + b',"spanSet":'
+        text = list(_span_set_parts(first))
+        yield from text
+        yield b',"spanSets":['
+        yield from consumed(text)
+    for span_set in trace.span_sets[1:]:
+        yield b","
+        yield from _span_set_parts(span_set)
+    yield b"]}"
+
+
+def _span_set_parts(span_set: SpanSet) -> Iterator[bytes]:
+    if len(span_set.spans) <= LARGE_SPANS:
+        yield orjson.dumps(_span_set(span_set))
+        return
+    before = b'{"spans":['
+    for spans in pieces(span_set.spans, _SPANS_AT_ONCE):
+        yield before + b",".join(orjson.dumps(_span(span)) for span in spans)
+        before = b","
+    rest = orjson.dumps(_span_set(span_set._replace(spans=())))
+    yield b"]}" if rest == b"{}" else b"]," + rest[1:]
+
+
 def _span_set(span_set: SpanSet) -> Json:
     out: Json = {}
-    if len(span_set.spans) > messages.LARGE_SPANS:
-        # There may be a hundred thousand: as text each takes no place as objects, and no long call.
-        out["spans"] = [orjson.Fragment(orjson.dumps(_span(span))) for span in span_set.spans]
-    elif span_set.spans:
+    if span_set.spans:
         out["spans"] = [_span(span) for span in span_set.spans]
     if span_set.matched:
         out["matched"] = span_set.matched

@@ -103,7 +103,12 @@ class BlockService:
         sources = self._sources(blocks, ask)
         ids = ids_with_keys(trace_ids(sources), ask.elsewhere) if len(ask.elsewhere) else trace_ids(())
         work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache, ask.in_pieces)
-        data: bytes = kind_of(ask.request).partial(work, ask.request).to_ipc()
+        kind = kind_of(ask.request)
+        found = kind.partial(work, ask.request)
+        try:
+            data: bytes = found.to_ipc()
+        finally:
+            kind.drop(found)
         return data
 
     def _trace(self, blocks: BlockList, ask: BlockAsk) -> bytes:

@@ -145,7 +145,10 @@ class LiveService:
             ids = ids_with_keys(trace_ids(sources), elsewhere) if len(elsewhere) else trace_ids(())
             work = Work(sources, ids, QueryObserver(), cancelled, self._tag_cache, ask.in_pieces)
             found = kind.partial(work, ask.request)
-            return partial_frame(found.to_ipc(), waits=ask.of_suspects and found.shared_rows is not None)
+            try:
+                return partial_frame(found.to_ipc(), waits=ask.of_suspects and found.shared_rows is not None)
+            finally:
+                kind.drop(found)
 
         frame = await self._executor.run(evaluate, always_waits=True)
         await conversation.send(frame)

@@ -73,6 +73,14 @@ def test_tags_agree(names):
     same(values_v2_json(VALUES), messages.values_v2_messages(VALUES))
 
 
+def test_many_short_values_are_several_messages():
+    """No other thread can run while a message takes them in."""
+    values = replace(VALUES, values=tuple(VALUES.values[0]._replace(text=f"{n}") for n in range(20_000)))
+    parts = list(messages.values_v2_messages(values))
+    assert max(len(part.tagValues) for part in parts) <= 5_000
+    assert [one.value for part in parts for one in part.tagValues] == [f"{n}" for n in range(20_000)]
+
+
 def test_many_names_are_several_messages():
     """Together they are all names."""
     names = TagNames({"span": tuple(f"{n:0100}" for n in range(30_000))}, Inspected())

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import sys
 import threading
+import time
 import weakref
 
 import pytest
@@ -73,3 +75,33 @@ def test_cycles_are_freed(monkeypatch):
         asyncio.run(use())
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("more", "late_s", "collects"),
+    [
+        pytest.param(0, -1.0, False, id="not yet due"),
+        pytest.param(0, 1.0, True, id="at rest"),
+        pytest.param(600_000, 1.0, False, id="at work"),
+        pytest.param(600_000, 3601.0, True, id="at work for an hour"),
+    ],
+)
+def test_it_waits_for_a_rest(monkeypatch: pytest.MonkeyPatch, more: int, late_s: float, collects: bool) -> None:
+    """A full collection holds up everything, for longer where there are many objects."""
+    monkeypatch.setattr(memory_watch, "grown_bytes", lambda: 0)
+    monkeypatch.setattr(memory_watch, "release_to_system", lambda: True)
+    objects, now_s, collections = 1_000_000, 1_000.0, list[float]()
+    monkeypatch.setattr(sys, "getallocatedblocks", lambda: objects)
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(gc, "collect", lambda: collections.append(now_s))
+    watch = MemoryWatch(collect_every_s=300.0)
+    objects, now_s = objects + more, now_s + 300.0 + late_s
+
+    async def use() -> None:
+        watch._look()
+        if watch._running is not None:
+            await watch._running
+        await watch.on_stop()
+
+    asyncio.run(use())
+    assert bool(collections) is collects
