@@ -48,6 +48,17 @@ class MessageTooLarge(ValueError):  # noqa: N818 (says what it is)
         )
 
 
+class AnswerTooSlow(Exception):  # noqa: N818 (says what it is)
+    """Making the text of an answer takes too long."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(
+            f"the answer is so large that its text takes longer than the setting {TIMEOUT_SETTING} allows "
+            f"({limit_s:g} s): ask for fewer series or traces (a longer step, topk(), fewer fields in by(), a lower "
+            "limit), or raise the setting"
+        )
+
+
 class _TryLater(Exception):  # noqa: N818 (as above)
     def __init__(self, message: str, retry_after_s: float = 1) -> None:
         super().__init__(message)
@@ -79,6 +90,7 @@ STATUS: Final[dict[type[Exception], int]] = {
     MessageTooLarge: 413,
     TraceTooLarge: 422,
     QueryTooLarge: 422,
+    AnswerTooSlow: 504,
     MemoryExceeded: 429,
     TooManyRequests: 429,
     Unavailable: 503,

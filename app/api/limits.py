@@ -25,6 +25,7 @@ class ApiLimits:
     max_spans_per_page: int = 10_000  # trace_by_id.max_spans_per_page
     allow_partial: bool = False  # allow_partial
     max_send_msg_size_bytes: int = 4 << 20  # server.grpc_server_max_send_msg_size
+    timeout_s: float = 60.0  # query.timeout_s
     max_bytes_read_per_query: int = 0  # max_bytes_read_per_query; 0: none
     # Only of single tenants.
     max_bytes_per_tag_values_query: int = 0  # read.max_bytes_per_tag_values_query; 0: none
@@ -35,7 +36,7 @@ class ApiLimits:
     metrics_duration_setting: str = "query_frontend.metrics.max_duration_s"
 
     @classmethod
-    def of(cls, frontend: QueryFrontend, max_send_msg_size_bytes: int) -> Self:
+    def of(cls, frontend: QueryFrontend, max_send_msg_size_bytes: int, timeout_s: float) -> Self:
         """The limits that the settings say."""
         search, trace = frontend.search, frontend.trace_by_id
         return cls(
@@ -51,6 +52,7 @@ class ApiLimits:
             allow_partial=frontend.allow_partial,
             max_bytes_read_per_query=frontend.max_bytes_read_per_query,
             max_send_msg_size_bytes=max_send_msg_size_bytes,
+            timeout_s=timeout_s,
         )
 
     def of_tenant(self, read: ReadOverrides) -> Self:

@@ -10,7 +10,9 @@ from aiohttp.abc import AbstractStreamWriter
 from zlib_ng import zlib_ng
 
 from app.api.backend import BACKEND
+from app.api.limits import LIMITS
 from app.api.llm.values import LLM
+from app.api.making import Making
 from query import memory
 from query.memory import BudgetUser, MemoryBudget
 
@@ -72,8 +74,13 @@ async def reply(
 
     small: it takes less time to make than the way to a thread and back, about 100 µs: then it is made at once
     """
-    make_all = partial(made, make, packs=accepts_gzip(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
-    body, packed, holder = make_all() if small else await request.app[BACKEND].run_in_thread(make_all)
+    making = Making(request.app[LIMITS].now.timeout_s)
+    packs = accepts_gzip(request.headers.getall(hdrs.ACCEPT_ENCODING, []))
+    make_all = partial(made, make, packs=packs, making=making)
+    try:
+        body, packed, holder = make_all() if small else await request.app[BACKEND].run_in_thread(make_all)
+    finally:
+        making.stop()
     whole = body[0] if len(body) == 1 else Pieces(body, content_type, holder)
     response = web.Response(body=whole, status=status, content_type=content_type, headers=headers)
     response.headers[hdrs.VARY] = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
@@ -101,18 +108,30 @@ class Pieces(payload.Payload):
         return b"".join(self._value).decode(encoding, errors)
 
 
-def made(make: Callable[[], bytes | Iterable[bytes]], *, packs: bool) -> tuple[list[bytes], bool, BudgetUser | None]:
-    """The body in pieces, whether it is packed, and who holds the memory of the pieces. Raises: MemoryExceeded"""
+def made(
+    make: Callable[[], bytes | Iterable[bytes]], *, packs: bool, making: Making
+) -> tuple[list[bytes], bool, BudgetUser | None]:
+    """The body in pieces, whether it is packed, and who holds the memory of the pieces.
+
+    Raises: MemoryExceeded; as `Making.go_on`
+    """
+    with making:
+        return _made(make, packs=packs, making=making)
+
+
+def _made(
+    make: Callable[[], bytes | Iterable[bytes]], *, packs: bool, making: Making
+) -> tuple[list[bytes], bool, BudgetUser | None]:
     budget: MemoryBudget | None = None
     holder: BudgetUser | None = None
     body = make()
-    parts = _gathered([body] if isinstance(body, bytes) else body)
+    parts = _gathered([body] if isinstance(body, bytes) else body, making)
     first = next(parts, b"")
     # What is as large as a piece has more behind it, or may as well be packed.
     packed = packs and len(first) >= GZIP_BYTES_MIN
     parts = itertools.chain([first], parts)
     pieces: list[bytes] = []
-    for piece in _gathered(_packed(parts)) if packed else parts:
+    for piece in _gathered(_packed(parts), making) if packed else parts:
         if pieces:  # of small answers, which are one piece, nothing is counted: they always find room
             if budget is None:
                 budget = memory.current().sibling()
@@ -129,13 +148,14 @@ def _packed(parts: Iterable[bytes]) -> Iterator[bytes]:
     yield packer.flush()
 
 
-def _gathered(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces that are not small."""
+def _gathered(parts: Iterable[bytes], making: Making) -> Iterator[bytes]:
+    """The same bytes in pieces that are not small. Raises: as `Making.go_on`"""
     piece, size = [], 0
     for part in parts:
         piece.append(part)
         size += len(part)
         if size >= _PIECE_BYTES:
+            making.go_on()
             yield b"".join(piece)
             piece, size = [], 0
     if size:

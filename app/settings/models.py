@@ -137,7 +137,10 @@ class Query(Section):
     concurrent_max: Count = Field(
         default=20, description="Queries that run at once. As many again may wait; more are refused."
     )
-    timeout_s: Seconds = Field(default=60, description="Seconds after which a query is cancelled.")
+    timeout_s: Seconds = Field(
+        default=60,
+        description="Seconds after which a query is cancelled. To make the text of its answer may take as long again.",
+    )
     memory_bytes_max: Annotated[int, Field(ge=4 * MIB, le=1024**4)] = Field(
         default=256 * MIB,
         description="Memory that one query may use, in bytes by estimate, its answer included. A query that needs "

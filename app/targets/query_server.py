@@ -67,7 +67,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
             several_max=frontend.multi_tenant_queries_max if frontend.multi_tenant_queries_enabled else 1,
         )
         configs = Configs(to_yaml(settings), to_yaml(Settings()), changed_yaml(settings), self._runtime)
-        api_limits = ApiLimits.of(settings.query_frontend, server.grpc_server_max_send_msg_size)
+        api_limits = _api_limits(settings)
         limits_now = CurrentLimits(api_limits)
         tenants = self._tenants(limits_now)
         self._follow(configs, limits_now)
@@ -118,7 +118,7 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
 
         def use(settings: Settings) -> None:
             configs.effective, configs.changed = to_yaml(settings), changed_yaml(settings)
-            limits.replace(ApiLimits.of(settings.query_frontend, settings.server.grpc_server_max_send_msg_size))
+            limits.replace(_api_limits(settings))
 
         self._reload.use(use)
 
@@ -144,3 +144,8 @@ class QueryServer(faust.Service):  # type: ignore[misc]  # Faust has no types he
         if self._runner is not None:
             await self._runner.cleanup()
         self._backend.close()
+
+
+def _api_limits(settings: Settings) -> ApiLimits:
+    max_send_bytes = settings.server.grpc_server_max_send_msg_size
+    return ApiLimits.of(settings.query_frontend, max_send_bytes, settings.query.timeout_s)

@@ -8,6 +8,7 @@ neither answered nor refused ends the process with a traceback.
 
 import argparse
 import json
+import math
 import resource
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from app.api.making import Making
 from app.api.replies import made
 from app.api.tempo import messages
 from app.api.tempo.metrics import range_json
@@ -131,7 +133,7 @@ def _range(parts: list[Any], text: str, step_ns: int, window: dict[str, Any]) ->
 
 
 def _text(body: Any) -> None:
-    made(lambda: body, packs=True)
+    made(lambda: body, packs=True, making=Making(math.inf))
 
 
 def _messages(result: MetricsResult) -> None:

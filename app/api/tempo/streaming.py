@@ -19,6 +19,7 @@ from app.api.backend import Backend
 from app.api.call import PARTIAL_HEADER, Call, limits_of
 from app.api.errors import MessageTooLarge, explain
 from app.api.limits import ApiLimits, LimitsOf
+from app.api.making import Making
 from app.api.partial import header_text, observer_of
 from app.api.telemetry import observe_call
 from app.api.tempo import metrics, search, tags
@@ -104,12 +105,12 @@ class StreamingQuerier(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ha
             limits = limits_of(tenant, self._limits)
             call = Call(self._backend, limits, tenant, method.params(message), _partial_header(context))
             request, latest = method.request(call.params, call.limits), LatestValue[Any]()
-            observer = observer_of(call, Progress(latest.put, PARTIAL_S))
+            observer, making = observer_of(call, Progress(latest.put, PARTIAL_S)), Making(call.limits.timeout_s)
             asking = asyncio.ensure_future(method.ask(call.backend)(call.tenant, request, observer))
             asking.add_done_callback(lambda _: latest.wake())
             async for part in _early(method, call, asking, latest):
                 yield part
-            async for part in _serialized(call, method.messages(call.params, asking.result())):
+            async for part in _serialized(call, method.messages(call.params, asking.result()), making):
                 yield part
             if observer.missing_data:
                 context.set_trailing_metadata(((PARTIAL_HEADER.lower(), header_text(observer.missing_data)),))
@@ -134,13 +135,13 @@ async def _early(
     method: Method[Any, Any], call: Call, asking: asyncio.Future[Any], latest: LatestValue[Any]
 ) -> AsyncIterator[bytes]:
     """Until the answer is there: the rows that are known, and from time to time that the query runs."""
-    idle, known = method.progress, None
+    idle, known, making = method.progress, None, Making(call.limits.timeout_s)
     while True:
         result = await latest.take(PROGRESS_S)
         if result is not None:
             fresh = result if known is None else method.since(result, known)
             known = result
-            async for message in _serialized(call, method.messages(call.params, fresh)):
+            async for message in _serialized(call, method.messages(call.params, fresh), making):
                 idle = method.progress.FromString(message)
                 yield message
             idle = type(idle)(metrics=idle.metrics)
@@ -150,9 +151,9 @@ async def _early(
             return
 
 
-async def _serialized(call: Call, parts: Iterator[Message]) -> AsyncIterator[bytes]:
-    """Made off the event loop, and each only when the one before is sent. Raises: MessageTooLarge"""
-    while (part := await call.backend.run_in_thread(partial(_next, parts))) is not None:
+async def _serialized(call: Call, parts: Iterator[Message], making: Making) -> AsyncIterator[bytes]:
+    """Made off the event loop, and each only when the one before is sent. Raises: MessageTooLarge; as `Making.go_on`"""
+    while (part := await call.backend.run_in_thread(partial(_next, parts, making))) is not None:
         if len(part) > call.limits.max_send_msg_size_bytes:
             raise MessageTooLarge(len(part), call.limits.max_send_msg_size_bytes)
         yield part
@@ -166,9 +167,11 @@ class _Refused(Exception):  # noqa: N818 (says what it is)
         self.status, self.text = status, text
 
 
-def _next(parts: Iterator[Message]) -> bytes | None:
-    part = next(parts, None)
-    return None if part is None else part.SerializeToString()
+def _next(parts: Iterator[Message], making: Making) -> bytes | None:
+    with making:
+        making.go_on()
+        part = next(parts, None)
+        return None if part is None else part.SerializeToString()
 
 
 def build_streaming(backend: Backend, limits: ApiLimits, access: Access, own_limits: LimitsOf | None = None) -> Any:

@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from app.api.backend import BACKEND
+from app.api.limits import LIMITS, ApiLimits, CurrentLimits
 from app.api.replies import Pieces, reply
 from tests.helpers.querying.api import FakeBackend
 
@@ -46,7 +47,7 @@ async def asked(made: bytes | list[bytes], packed: bool) -> tuple[dict[str, str]
         return await reply(request, lambda: made if isinstance(made, bytes) else iter(made), headers={"X-More": "1"})
 
     app = web.Application()
-    app[BACKEND] = FakeBackend()
+    app[BACKEND], app[LIMITS] = FakeBackend(), CurrentLimits(ApiLimits())
     app.router.add_get("/", handler)
     async with TestClient(TestServer(app), auto_decompress=False) as client:
         headers = {"Accept-Encoding": "gzip" if packed else "identity"}
