@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from types import SimpleNamespace
 from typing import TypeVar
 
-import grpc
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -16,11 +15,8 @@ from app.api.backend import BACKEND
 from app.api.errors import AnswerTooSlow, TooManyRequests
 from app.api.limits import LIMITS, ApiLimits, CurrentLimits
 from app.api.making import Making
-from app.api.proto import tempo_pb2 as pb
 from app.api.replies import reply
 from query.errors import QueryCancelled
-from query.results import Inspected, MetricsResult, Series
-from tests.app.api.test_streaming import call  # noqa: F401 (a fixture)
 from tests.helpers.querying.api import FakeBackend
 
 T = TypeVar("T")
@@ -139,21 +135,3 @@ def test_a_client_that_goes_away() -> None:
         await quiet(made)
 
     over_http(60.0, use)
-
-
-def test_a_stream_without_end(call, backend) -> None:  # noqa: F811 (the fixture)
-    """DEADLINE_EXCEEDED, behind the messages that were made in time."""
-
-    class Endless(list[Series]):
-        def __iter__(self) -> Iterator[Series]:
-            while True:
-                yield Series([("name", "x" * 1000)], [(1, 1.5)])
-
-    async def asked(*_: object, **__: object) -> MetricsResult:
-        return MetricsResult(Endless(), Inspected())
-
-    backend.metrics_range = asked
-    with pytest.raises(grpc.RpcError) as reply_:
-        call("MetricsQueryRange", pb.QueryRangeRequest(query="{ } | rate()", start=1, end=2), timeout_s=0.3)
-    assert reply_.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert "query.timeout_s" in reply_.value.details()

@@ -106,6 +106,25 @@ def test_instant_answer_that_clients_refuse(call, backend):
     assert sum(len(part.series) for part in parts) == 60_000
 
 
+def test_an_answer_that_takes_too_long(call, backend):
+    """DEADLINE_EXCEEDED, behind the messages that were made in time."""
+
+    class Endless(list):
+        def __iter__(self):
+            while True:
+                yield Series([("name", "x" * 1000)], [(1, 1.5)])
+
+    async def asked(*_, **__):
+        return MetricsResult(Endless(), Inspected())
+
+    backend.metrics_range = asked
+    request_ = pb.QueryRangeRequest(query="{ } | rate()", start=1, end=2)
+    with pytest.raises(grpc.RpcError) as reply:
+        call("MetricsQueryRange", request_, timeout_s=0.3)
+    assert reply.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "query.timeout_s" in reply.value.details()
+
+
 @pytest.mark.parametrize(
     ("method", "request_", "want"),
     [
