@@ -30,49 +30,12 @@ from tests.helpers.querying.streaming import NAMES, SERIES, VALUES, same
 from tests.query.golden import START_NS, load_table
 from tests.query.sources import LOAD, by_time
 
-RESPONSES = {
-    "Search": pb.SearchResponse,
-    "SearchTags": pb.SearchTagsResponse,
-    "SearchTagsV2": pb.SearchTagsV2Response,
-    "SearchTagValues": pb.SearchTagValuesResponse,
-    "SearchTagValuesV2": pb.SearchTagValuesV2Response,
-    "MetricsQueryRange": pb.QueryRangeResponse,
-    "MetricsQueryInstant": pb.QueryInstantResponse,
-}
-
-
-@pytest.fixture
-def call(backend):
-    """call(method, request, metadata=(), timeout=None, **settings) -> the parts. Raises grpc.RpcError"""
-
-    def call(method, request=None, metadata=(), timeout=10, **settings):
-        async def main():
-            api = api_over(backend, **settings)
-            server = build_streaming(backend, api[LIMITS].now, api[ACCESS])
-            port = server.add_insecure_port("127.0.0.1:0")
-            await server.start()
-            try:
-                async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                    ask = channel.unary_stream(
-                        f"/{SERVICE}/{method}",
-                        request_serializer=lambda message: message.SerializeToString(),
-                        response_deserializer=RESPONSES.get(method, pb.SearchResponse).FromString,
-                    )
-                    message = METHODS[method].message() if request is None else request
-                    return [part async for part in ask(message, metadata=metadata, timeout=timeout)]
-            finally:
-                await server.stop(None)
-
-        return asyncio.run(main())
-
-    return call
-
 
 def many_series(count: int) -> MetricsResult:
     return MetricsResult([Series([("name", f"{n:020}")], [(1, 1.5)]) for n in range(count)], Inspected(sources=1))
 
 
-def test_last_instant_message_is_the_whole_answer(call, backend, monkeypatch):
+def test_last_instant_message_is_the_whole_answer(stream, backend, monkeypatch):
     """Grafana keeps no other: however many series there are."""
     monkeypatch.setattr(streaming, "PROGRESS_S", 0.02)
     backend.series = many_series(60_000)  # 2.6 MB
@@ -82,31 +45,31 @@ def test_last_instant_message_is_the_whole_answer(call, backend, monkeypatch):
         return backend.series
 
     backend.metrics_instant = slow
-    *early, last = call("MetricsQueryInstant", pb.QueryInstantRequest(query="{ } | rate()", start=1, end=2))
+    *early, last = stream("MetricsQueryInstant", pb.QueryInstantRequest(query="{ } | rate()", start=1, end=2))
     assert last.ByteSize() > 2 * messages.PART_BYTES
     assert len(last.series) == 60_000
     assert early
     assert not any(part.series for part in early)
 
 
-def test_instant_answer_that_clients_refuse(call, backend):
+def test_instant_answer_that_clients_refuse(stream, backend):
     """An error that says how large it is, what is allowed, and what to do; not a part of the answer."""
     backend.series = many_series(60_000)
     request_ = pb.QueryInstantRequest(query="{ } | rate()", start=1, end=2)
     with pytest.raises(grpc.RpcError) as reply:
-        call("MetricsQueryInstant", request_, max_send_msg_size_bytes=2 << 20)
+        stream("MetricsQueryInstant", request_, max_send_msg_size_bytes=2 << 20)
     assert reply.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "grpc_server_max_send_msg_size allows 2097152" in reply.value.details()
     assert "topk" in reply.value.details()
     # Of a range the series come in several messages, which a client puts together.
-    parts = call(
+    parts = stream(
         "MetricsQueryRange", pb.QueryRangeRequest(query="{ } | rate()", start=1, end=2), max_send_msg_size_bytes=2 << 20
     )
     assert len(parts) > 1
     assert sum(len(part.series) for part in parts) == 60_000
 
 
-def test_an_answer_that_takes_too_long(call, backend):
+def test_an_answer_that_takes_too_long(stream, backend):
     """DEADLINE_EXCEEDED, behind the messages that were made in time."""
 
     class Endless(list):
@@ -120,7 +83,7 @@ def test_an_answer_that_takes_too_long(call, backend):
     backend.metrics_range = asked
     request_ = pb.QueryRangeRequest(query="{ } | rate()", start=1, end=2)
     with pytest.raises(grpc.RpcError) as reply:
-        call("MetricsQueryRange", request_, timeout_s=0.3)
+        stream("MetricsQueryRange", request_, timeout_s=0.3)
     assert reply.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "query.timeout_s" in reply.value.details()
 
@@ -188,10 +151,10 @@ def test_an_answer_that_takes_too_long(call, backend):
         pytest.param("SearchTags", pb.SearchTagsRequest(), {"scope": None, "limit": 0}, id="old tags"),
     ],
 )
-def test_what_the_backend_is_asked(call, backend, method, request_, want):
+def test_what_the_backend_is_asked(stream, backend, method, request_, want):
     """The fields of a message are the parameters of a URL."""
     backend.result, backend.series, backend.names, backend.values = RESULT, SERIES, NAMES, VALUES
-    assert len(call(method, request_)) == 1
+    assert len(stream(method, request_)) == 1
     (asked,) = backend.asked
     assert {name: asked[name] for name in want} == want
 
@@ -210,7 +173,7 @@ def test_what_the_backend_is_asked(call, backend, method, request_, want):
         pytest.param("Nothing", pb.SearchRequest(), None, "UNIMPLEMENTED", "", id="method"),
     ],
 )
-def test_errors(call, backend, method, request_, error, code, words):
+def test_errors(stream, backend, method, request_, error, code, words):
     """The same errors as over HTTP, with gRPC's codes."""
     if code == "INVALID_ARGUMENT" and method == "Search" and not words:
         from query.language.compile import compile_query
@@ -221,23 +184,23 @@ def test_errors(call, backend, method, request_, error, code, words):
         backend.search = search
     backend.error = error
     with pytest.raises(grpc.RpcError) as reply:
-        call(method, request_)
+        stream(method, request_)
     assert reply.value.code().name == code
     assert words in reply.value.details()
 
 
-def test_our_fault(call, backend, caplog):
+def test_our_fault(stream, backend, caplog):
     """INTERNAL tells nothing; the log has it under the same reference."""
     backend.error = RuntimeError("cannot read /secret/place")
     with pytest.raises(grpc.RpcError) as reply:
-        call("Search")
+        stream("Search")
     assert reply.value.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in reply.value.details()
     assert reply.value.details().split()[-1] in caplog.text
 
 
 @pytest.mark.parametrize("error", [TooManyRequests("many"), TimeoutError()], ids=["refused", "too long"])
-def test_an_error_keeps_nothing(call, backend, error):
+def test_an_error_keeps_nothing(stream, backend, error):
     """Of what a query had, which its error knows: nobody counts that any more, and a full collection may never come."""
     held = Held()
     alive = weakref.ref(held)
@@ -252,7 +215,7 @@ def test_an_error_keeps_nothing(call, backend, error):
     gc.disable()
     try:
         with pytest.raises(grpc.RpcError):
-            call("Search")
+            stream("Search")
         backend.search = None
         assert alive() is None
     finally:
@@ -263,24 +226,24 @@ class Held:
     """What a query has in its hands."""
 
 
-def test_tenants_and_tokens(call, backend):
+def test_tenants_and_tokens(stream, backend):
     """Both come as metadata."""
-    call("Search", metadata=(("x-scope-orgid", "acme"),), multitenancy=True)
+    stream("Search", metadata=(("x-scope-orgid", "acme"),), multitenancy=True)
     assert backend.asked[0]["tenant"] == "acme"
     with pytest.raises(grpc.RpcError) as reply:
-        call("Search", multitenancy=True)
+        stream("Search", multitenancy=True)
     assert (reply.value.code(), reply.value.details()) == (grpc.StatusCode.UNAUTHENTICATED, "no org id")
     token = (("authorization", "Bearer a1"),)
-    call("Search", metadata=token, multitenancy=True, credentials=CREDENTIALS)
+    stream("Search", metadata=token, multitenancy=True, credentials=CREDENTIALS)
     with pytest.raises(grpc.RpcError) as reply:
-        call("Search", metadata=(*token, ("x-scope-orgid", "beta")), multitenancy=True, credentials=CREDENTIALS)
+        stream("Search", metadata=(*token, ("x-scope-orgid", "beta")), multitenancy=True, credentials=CREDENTIALS)
     assert reply.value.code() is grpc.StatusCode.PERMISSION_DENIED
     with pytest.raises(grpc.RpcError) as reply:
-        call("SearchTags", multitenancy=True, credentials=CREDENTIALS)
+        stream("SearchTags", multitenancy=True, credentials=CREDENTIALS)
     assert reply.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_progress(call, backend, monkeypatch):
+def test_progress(stream, backend, monkeypatch):
     """While a query runs, parts without rows come; they have metrics, which Grafana's plugin reads unasked."""
     monkeypatch.setattr(streaming, "PROGRESS_S", 0.05)
 
@@ -289,13 +252,13 @@ def test_progress(call, backend, monkeypatch):
         return RESULT
 
     backend.search = search
-    *progress, last = call("Search", pb.SearchRequest(Query="{ }"))
+    *progress, last = stream("Search", pb.SearchRequest(Query="{ }"))
     assert progress
     assert all(part.HasField("metrics") and not part.traces for part in progress)
     assert len(last.traces) == 1
 
 
-def test_early_rows(call, backend, monkeypatch):
+def test_early_rows(stream, backend, monkeypatch):
     """Each trace once, then the whole answer; how far the query is; where nothing is new a message without rows."""
     monkeypatch.setattr(streaming, "PROGRESS_S", 0.05)
     traces = [RESULT.traces[0]._replace(trace_id=bytes(15) + bytes([n])) for n in range(1, 4)]
@@ -311,7 +274,7 @@ def test_early_rows(call, backend, monkeypatch):
         return whole
 
     backend.search = search
-    *early, last = call("Search", pb.SearchRequest(Query="{ true }"))
+    *early, last = stream("Search", pb.SearchRequest(Query="{ true }"))
     assert [trace.traceID for part in early for trace in part.traces] == ["1", "2"]
     assert [part.metrics.totalJobs for part in early] == sorted((p.metrics.totalJobs for p in early), reverse=True)
     assert len(early) > 2
@@ -338,14 +301,14 @@ def test_early_rows(call, backend, monkeypatch):
         ),
     ],
 )
-def test_several_sources(call, ask, monkeypatch, method, path, request_, backend):
+def test_several_sources(stream, ask, monkeypatch, method, path, request_, backend):
     """Over four of them: several messages, of which the last is what HTTP answers, and the others are in it."""
     monkeypatch.setattr(streaming, "PARTIAL_S", 0)
     engine = Engine(by_time(load_table(LOAD), 4))
     for name in ("search", "metrics_range", "metrics_instant"):
         monkeypatch.setattr(backend, name, getattr(engine, name))
     body = json.loads(ask(path, headers={"Accept-Encoding": "identity"}).body)
-    *early, last = call(method, request_)
+    *early, last = stream(method, request_)
     assert early
     assert all(part.metrics.completedJobs < part.metrics.totalJobs == 4 for part in early)
     want = json_format.ParseDict(body, type(last)())
@@ -393,20 +356,20 @@ def test_cancelled_on_its_thread(tmp_path, monkeypatch):
     main()
 
 
-def test_a_client_that_goes_away(call, backend):
+def test_a_client_that_goes_away(stream, backend):
     """Its query is cancelled."""
     backend.wait = asyncio.Event()
     with pytest.raises(grpc.RpcError):
-        call("Search", timeout=0.3)
+        stream("Search", timeout=0.3)
     assert backend.wait.is_set()
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["x-scope-orgid", "authorization"])
-def test_repeated_metadata(call, method, name):
+def test_repeated_metadata(stream, method, name):
     """Which of them counts nobody can know."""
     metadata = (("authorization", "Bearer a1"), ("x-scope-orgid", "acme"), (name, "acme"))
     with pytest.raises(grpc.aio.AioRpcError) as reply:
-        call(method, metadata=metadata, multitenancy=True, credentials=CREDENTIALS)
+        stream(method, metadata=metadata, multitenancy=True, credentials=CREDENTIALS)
     assert reply.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "2 times" in reply.value.details()
