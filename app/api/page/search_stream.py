@@ -5,7 +5,9 @@ nothing is sent that a later line corrects. The last line has `"done": true`, an
 """
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -14,7 +16,9 @@ from aiohttp import web
 from app.api import params
 from app.api.call import Call, call_of
 from app.api.errors import explain
+from app.api.making import Making
 from app.api.partial import observer_of
+from app.api.replies import made
 from app.api.tempo.latest_value import LatestValue
 from app.api.tempo.search import search_json
 from query.results import SearchResult
@@ -62,32 +66,53 @@ class _Lines:
                 early = await latest.take(PROGRESS_S)
                 if asking.done():
                     break
-                await self._write(_STILL if early is None else await self._line(early, {}))
-            result = asking.result()
-            await self._write(await self._line(result, {"done": True, **self._partial()}))
+                await (self._write([_STILL]) if early is None else self._line(early, {}))
+            await self._line(asking.result(), {"done": True, **self._partial()})
         except Exception as err:
             if not self._response.prepared or isinstance(err, ConnectionError):
                 raise
             status, text = explain(err, "GET /api/search/stream")
-            await self._write(orjson.dumps({"error": {"status": status, "message": text}}))
+            await self._write([orjson.dumps({"error": {"status": status, "message": text}})])
         await self._response.write_eof()
         return self._response
 
-    async def _line(self, result: SearchResult, more: dict[str, Any]) -> bytes:
-        """What of a result is new, made on a thread."""
+    async def _line(self, result: SearchResult, more: dict[str, Any]) -> None:
+        """Writes what of a result is new: made on a thread, whole, in pieces that are counted until they are sent.
+
+        Raises: MemoryExceeded; as `Making.go_on`
+        """
         fresh = replace(result, traces=result.traces[self._sent :])
         self._sent = len(result.traces)
 
-        def make() -> bytes:
-            line = b"".join(search_json(fresh, span_sets=self._shows))
-            return line[:-1] + b"," + orjson.dumps(more)[1:] if more else line
+        def make() -> Iterator[bytes]:
+            return _with(search_json(fresh, span_sets=self._shows), more)
 
-        return await self._call.backend.run_in_thread(make)
+        making = Making(self._call.limits.timeout_s)
+        try:
+            pieces, _, holder = await self._call.backend.run_in_thread(partial(made, make, packs=False, making=making))
+        finally:
+            making.stop()
+        try:
+            await self._write(pieces)
+        finally:
+            if holder is not None:
+                holder.close()
 
     def _partial(self) -> dict[str, str]:
         return {"status": "PARTIAL", "message": "; ".join(self._missing)} if self._missing else {}
 
-    async def _write(self, line: bytes) -> None:
+    async def _write(self, pieces: Sequence[bytes]) -> None:
         if not self._response.prepared:
             await self._response.prepare(self._request)
-        await self._response.write(line + b"\n")
+        for piece in pieces[:-1]:
+            await self._response.write(piece)
+        await self._response.write(pieces[-1] + b"\n")
+
+
+def _with(parts: Iterator[bytes], more: dict[str, Any]) -> Iterator[bytes]:
+    """The parts of a JSON object, with more in it."""
+    last = next(parts)
+    for part in parts:
+        yield last
+        last = part
+    yield last[:-1] + b"," + orjson.dumps(more)[1:] if more else last

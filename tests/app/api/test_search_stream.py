@@ -34,6 +34,17 @@ def test_early_traces_come_first_and_only_once(ask, backend):
     assert found[-1]["nextCursor"] == "next"
 
 
+def test_a_line_of_megabytes(ask, backend):
+    """It is sent in pieces, and is one line of JSON all the same."""
+    traces = [TRACE._replace(trace_id=n.to_bytes(16, "big")) for n in range(1, 5001)]
+    backend.result = SearchResult(traces, Inspected(traces=5000, sources=1))
+    answer = ask("/api/search/stream?q={}")
+    (only,) = lines(answer)
+    assert len(answer.body) > 1 << 20
+    assert only["done"] is True
+    assert [trace["traceID"] for trace in only["traces"]] == [f"{n:x}" for n in range(1, 5001)]
+
+
 def test_an_error_before_the_first_line_has_its_status(ask, backend):
     backend.error = TraceQLError("unknown field x", "{ x = 1 }", 2, 3)
     answer = ask("/api/search/stream?q={x=1}")
