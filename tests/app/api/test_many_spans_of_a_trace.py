@@ -123,8 +123,12 @@ def test_other_threads_run_meanwhile() -> None:
         spans = make(0, count)
         began_s = time.thread_time()
         spans.clear()
-        allowed_s = time.thread_time() - began_s
-        held_s = min(longest_hold_s(work) for _ in range(3))
+        allowed_s = 1.5 * (time.thread_time() - began_s)
+        held_s = float("inf")
+        for _ in range(5):  # other processes may delay the thread that looks
+            held_s = min(held_s, longest_hold_s(work))
+            if held_s < allowed_s:
+                break
     finally:
         gc.enable()
     assert size > 100 * count

@@ -13,14 +13,17 @@ from tests.helpers.tls import in_settings, receiving
 
 
 async def runs(*options: str, env: dict[str, str] | None = None) -> str:
-    """What the command says until it is stopped: when it was refused, or after some traces."""
+    """What the command says until it is stopped: when it was refused, or two seconds after it has begun, in which it
+    sends a hundred traces.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app.cli.demo", "--rate", "50", *options),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
     )
     assert process.stdout is not None
-    said = ""
+    async with asyncio.timeout(60):  # until Python has read its modules, on a busy machine
+        said = (await process.stdout.readline()).decode()
     try:
         async with asyncio.timeout(2):
             while line := (await process.stdout.readline()).decode():
