@@ -100,7 +100,7 @@ def test_runs(counts: list[int], most: int, want: list[tuple[int, int]]) -> None
 
 
 def test_other_threads_run_meanwhile() -> None:
-    """While the text of 100,000 spans is made, no call takes longer than to free as many at once."""
+    """While the text of 100,000 spans is made, no call takes half as long as to free as many at once."""
     count = 100_000
 
     def make(first: int, end: int) -> list[SpanMatch]:
@@ -123,7 +123,7 @@ def test_other_threads_run_meanwhile() -> None:
         spans = make(0, count)
         began_s = time.thread_time()
         spans.clear()
-        allowed_s = 1.5 * (time.thread_time() - began_s)
+        allowed_s = (time.thread_time() - began_s) / 2
         held_s = float("inf")
         for _ in range(5):  # other processes may delay the thread that looks
             held_s = min(held_s, longest_hold_s(work))
