@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,3 +108,13 @@ def _prose(text: str) -> Iterator[tuple[int, str]]:
             code = not code
         elif not code and not line.startswith("|"):
             yield number, line.strip()
+
+
+def test_links_stay_within() -> None:
+    """A link that is committed leads to a file of the repository, on whatever machine."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no working copy")
+    listed = subprocess.run(("git", "ls-files", "-s"), cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    links = [ROOT / line.partition("\t")[2] for line in listed.splitlines() if line.startswith("120000 ")]
+    assert links, "there is one in docker/helm"
+    assert [one for one in links if one.readlink().is_absolute() or not one.resolve().is_relative_to(ROOT)] == []
