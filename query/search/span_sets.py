@@ -88,7 +88,7 @@ class SpanSetColumns:
         return found
 
     def _span_sets(self, low: int, high: int) -> list[SpanSet]:
-        """A range of the spansets."""
+        """The spansets low … high, whichever traces they belong to."""
         begins = (self.spans[low : high + 1] - self.spans[low]).tolist()
         counts = self.counts[low:high].tolist()
         attributes = self._set_attributes(low, high)

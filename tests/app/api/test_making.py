@@ -84,7 +84,7 @@ def endless(made: list[float]) -> Iterator[bytes]:
 
 
 async def quiet(made: list[float]) -> None:
-    """Until nothing more is made."""
+    """Waits until no part was made for half a second."""
     async with asyncio.timeout(10):
         while time.monotonic() - made[-1] < 0.5:
             await asyncio.sleep(0.05)
