@@ -9,7 +9,7 @@ from aiohttp import hdrs, payload, web
 from aiohttp.abc import AbstractStreamWriter
 from zlib_ng import zlib_ng
 
-from app.api.backend import BACKEND
+from app.api.backend import BACKEND, Backend
 from app.api.limits import LIMITS
 from app.api.llm.values import LLM
 from app.api.making import Making
@@ -74,13 +74,11 @@ async def reply(
 
     small: it takes less time to make than the way to a thread and back, about 100 µs: then it is made at once
     """
-    making = Making(request.app[LIMITS].now.timeout_s)
-    packs = accepts_gzip(request.headers.getall(hdrs.ACCEPT_ENCODING, []))
-    make_all = partial(made, make, packs=packs, making=making)
-    try:
-        body, packed, holder = make_all() if small else await request.app[BACKEND].run_in_thread(make_all)
-    finally:
-        making.stop()
+    limit_s, packs = request.app[LIMITS].now.timeout_s, accepts_gzip(request.headers.getall(hdrs.ACCEPT_ENCODING, []))
+    if small:
+        body, packed, holder = made(make, packs=packs, making=Making(limit_s))
+    else:
+        body, packed, holder = await made_on_thread(request.app[BACKEND], make, limit_s, packs=packs)
     whole = body[0] if len(body) == 1 else Pieces(body, content_type, holder)
     response = web.Response(body=whole, status=status, content_type=content_type, headers=headers)
     response.headers[hdrs.VARY] = f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}"
@@ -106,6 +104,17 @@ class Pieces(payload.Payload):
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The whole body as text."""
         return b"".join(self._value).decode(encoding, errors)
+
+
+async def made_on_thread(
+    backend: Backend, make: Callable[[], bytes | Iterable[bytes]], limit_s: float, *, packs: bool
+) -> tuple[list[bytes], bool, BudgetUser | None]:
+    """As `made`, on a thread, and only as long as somebody waits for it here. limit_s: as of `Making`"""
+    making = Making(limit_s)
+    try:
+        return await backend.run_in_thread(partial(made, make, packs=packs, making=making))
+    finally:
+        making.stop()
 
 
 def made(

@@ -7,7 +7,6 @@ nothing is sent that a later line corrects. The last line has `"done": true`, an
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -16,9 +15,8 @@ from aiohttp import web
 from app.api import params
 from app.api.call import Call, call_of
 from app.api.errors import explain
-from app.api.making import Making
 from app.api.partial import observer_of
-from app.api.replies import made
+from app.api.replies import made_on_thread
 from app.api.tempo.latest_value import LatestValue
 from app.api.tempo.search import search_json
 from query.results import SearchResult
@@ -87,11 +85,8 @@ class _Lines:
         def make() -> Iterator[bytes]:
             return _with(search_json(fresh, span_sets=self._shows), more)
 
-        making = Making(self._call.limits.timeout_s)
-        try:
-            pieces, _, holder = await self._call.backend.run_in_thread(partial(made, make, packs=False, making=making))
-        finally:
-            making.stop()
+        call = self._call
+        pieces, _, holder = await made_on_thread(call.backend, make, call.limits.timeout_s, packs=False)
         try:
             await self._write(pieces)
         finally:
