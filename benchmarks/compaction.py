@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from agents.compactor.plan import CompactionRules, window_lengths_ms
+from agents.compactor.plan import CompactionRules, windows_of
 from tests.helpers.blocks.compaction_simulation import DAY_MS, MINUTE_MS, Simulation
 
 PARTITIONS: Final = 4
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
 
 def run(tenants: int, days: int, retention_days: int) -> str:
     """A line of the table."""
-    rules = CompactionRules(window_lengths_ms(3600, retention_days * 86_400), 2 * FLUSH_MS, 5 << 30)
+    rules = CompactionRules(windows_of(3600, retention_days * 86_400), 2 * FLUSH_MS, 5 << 30)
     simulation = Simulation(rules, retention_ms=retention_days * DAY_MS)
     places = tenants * PARTITIONS
     flushes = days * DAY_MS // FLUSH_MS

@@ -17,7 +17,7 @@ from agents.compactor.checkpointer import Checkpointer
 from agents.compactor.job import MERGE, Job
 from agents.compactor.jobs_under_way import JobsUnderWay
 from agents.compactor.own_metrics import ERRORS, JOBS_QUEUED, OUTSTANDING, RETENTION_SECONDS, VISIBLE
-from agents.compactor.plan import CompactionRules, plan_merges, window_lengths_ms
+from agents.compactor.plan import CompactionRules, plan_merges, windows_of
 from agents.compactor.tenant_blocks import TenantBlocks, tenant_blocks
 from agents.compactor.upkeep import Upkeep
 from tables.catalog.block_list import BlockList
@@ -157,7 +157,7 @@ class Leader:
         _log_failed(self._jobs.look(name, set(columns.ids), committed, now_s))
         limits = self._limits
         of_tenant = CompactionRules(
-            windows_ms=window_lengths_ms(rules.window_s, rules.retention_s),
+            windows=windows_of(rules.window_s, rules.retention_s),
             settle_ms=round(limits.settle_s * 1000),
             block_bytes_max=limits.block_bytes_max,
             inputs_min=limits.inputs_min,

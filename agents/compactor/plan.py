@@ -4,21 +4,28 @@ Blocks belong to the time window in which the newest of their records was receiv
 lengths, each a multiple of the one before. When a window is over, its blocks become one. Within the current shortest
 window, blocks are merged whenever 16 of one level are together. So a span is rewritten once for each length of window,
 and the number of blocks grows with the logarithm of the number of flushes.
+
+Small blocks are merged in one more window: to open one takes longer than to read it, so their number is what a query
+pays for, and their bytes are hardly worth counting.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from tables.parquet.directory import SMALL_FILE_BYTES
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 # Hours, days, weeks, four weeks, where the first window is an hour.
 _FACTORS: Final = (1, 24, 7, 4)
+# Small blocks of so many first windows become one.
+_SMALL_FACTOR: Final = 4
 _SHARE_OF_RETENTION: Final = 8
 # Levels that a block has when it has been through the merges of an ordinary window: flushes that are merged 16 at a
 # time twice, and then once for the window. What is above is the result of late blocks.
@@ -46,33 +53,46 @@ class BlockColumns:
         return len(self.ids)
 
 
+class Window(NamedTuple):
+    """A kind of window. length_ms: of each
+    levels_max: a block of so many levels is not merged for a small late one
+    input_bytes_max: larger blocks wait for the next kind; None: for none
+    """
+
+    length_ms: int
+    levels_max: int
+    input_bytes_max: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CompactionRules:
-    """windows_ms: lengths of the windows, ascending, each a multiple of the one before
+    """windows: by their lengths, ascending, each a multiple of the one before
     settle_ms: how long after its end a window counts as over; its last blocks are flushed later than that
     block_bytes_max: larger blocks are no input, and no merged block is larger than that by its inputs
     inputs_min: how many blocks of one level are merged before their window is over; inputs_max: most of one merge
     """
 
-    windows_ms: tuple[int, ...]
+    windows: tuple[Window, ...]
     settle_ms: int
     block_bytes_max: int
     inputs_min: int = 16
     inputs_max: int = 64
 
 
-def window_lengths_ms(first_s: float, retention_s: float) -> tuple[int, ...]:
-    """The lengths of windows, from `first_s` seconds on. None is longer than an eighth of the retention: a block is
-    deleted when the newest of its spans is too old.
+def windows_of(first_s: float, retention_s: float) -> tuple[Window, ...]:
+    """The windows, from one of `first_s` seconds on. None is longer than an eighth of the retention: a block is deleted
+    when the newest of its spans is too old.
     """
     most = max(1, int(retention_s * 1000 / _SHARE_OF_RETENTION))
-    length = max(1, min(int(first_s * 1000), most))
+    first_ms = length = max(1, min(int(first_s * 1000), most))
     found = []
-    for factor in _FACTORS:
+    for number, factor in enumerate(_FACTORS):
         length *= factor
         if length > most:
             break
-        found.append(length)
+        found.append(Window(length, _LEVELS_FIRST + number * _LEVELS_MORE))
+    if first_ms * _SMALL_FACTOR <= most:
+        found.insert(1, Window(first_ms * _SMALL_FACTOR, _LEVELS_FIRST + 1, SMALL_FILE_BYTES))
     return tuple(found)
 
 
@@ -86,15 +106,16 @@ def plan_merges(blocks: BlockColumns, rules: CompactionRules, now_ms: int, busy:
     taken = np.fromiter((one in busy for one in blocks.ids), bool, len(blocks)) if busy else np.zeros(len(blocks), bool)
     left = blocks.size_bytes < rules.block_bytes_max
     merges: list[Ints] = []
-    for number, length_ms in reversed(list(enumerate(rules.windows_ms))):
-        starts = blocks.newest_ms // length_ms * length_ms
-        over = left & (starts <= now_ms - rules.settle_ms - length_ms)
+    for window in reversed(rules.windows):
+        starts = blocks.newest_ms // window.length_ms * window.length_ms
+        over = left & (starts <= now_ms - rules.settle_ms - window.length_ms)
+        if window.input_bytes_max is not None:
+            over &= blocks.size_bytes <= window.input_bytes_max
         left &= ~over
-        levels_max = _LEVELS_FIRST + number * _LEVELS_MORE
         for rows in _groups(blocks, np.flatnonzero(over), starts, 2):
             if not taken[rows].any():
-                merges += _of_window(blocks, rules, rows, levels_max)
-    first_ms = rules.windows_ms[0]
+                merges += _of_window(blocks, rules, rows, window.levels_max)
+    first_ms = rules.windows[0].length_ms
     # Wrong clocks date blocks to many windows of the future: they count as one.
     starts = np.where(blocks.newest_ms > now_ms + first_ms, _FUTURE, blocks.newest_ms // first_ms * first_ms)
     for rows in _groups(blocks, np.flatnonzero(left & ~taken), starts, rules.inputs_min):

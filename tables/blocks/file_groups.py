@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 from tables.blocks.block_file import BlockFile
 from tables.blocks.meta import BlockMeta, FileMeta
 from tables.errors import StorageError
-from tables.parquet.directory import DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES
+from tables.parquet.directory import DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES, Directory
 from tables.parquet.group import GroupSource
 from tables.parquet.read import ColumnCache
-from tables.parquet.small_files import LoadedFile, SmallFile, load
+from tables.parquet.small_files import LoadedFile, SmallFile, describe, load
 from tables.storage.at_once import at_once
 from tables.storage.byte_cache import ByteCache
 from tables.wall import walled
@@ -37,11 +37,12 @@ _SMALL_FILE_BYTES: Final = SMALL_FILE_BYTES + DIRECTORY_BYTES_MAX
 _RECENT_GROUPS: Final = 2
 _GROUP_OBJECTS_BYTES_MAX: Final = 16 << 20
 _FILE_OBJECT_BYTES: Final = 500
+_ENDS_BYTES_MAX: Final = 8 << 20
 _VIEWS_KEPT: Final = 16
 # Data that is read once does not evict data that was used this recently.
 _IN_USE_S: Final = 60.0
 
-ReadFile = Callable[[str, int], Any]  # the bytes of a file, by path and size
+ReadFile = Callable[[str, int, int], Any]  # bytes of a file: by path, where they begin, and how many
 
 
 class _Member(NamedTuple):
@@ -52,14 +53,21 @@ class _Member(NamedTuple):
 class FileGroups:
     """Groups of small files, one for a process. Thread-safe."""
 
-    def __init__(self, read_file: ReadFile, columns: ColumnCache, bytes_max: int, threads: int = 1) -> None:
+    def __init__(
+        self, read_file: ReadFile, columns: ColumnCache, bytes_max: int, threads: int = 1, *, ends_first: bool = False
+    ) -> None:
         """columns: where decoded columns go, unless it is too small to hold what one query asks of one group
 
         bytes_max: for the bytes of small files; threads: so many files of a group are read at once
+        ends_first: whether a file's end is read before the file. What no file has is known from the ends; what some may
+            have takes another read, which has to be cheap
         """
         self._read_file = read_file
         self._columns = columns if columns.bytes_max >= COLUMNS_BYTES_MIN else ByteCache("columns", COLUMNS_BYTES_MIN)
         self._loaded: ByteCache[str, LoadedFile] = ByteCache("small_files", bytes_max)
+        self._ends: ByteCache[str, Directory] | None = None
+        if ends_first:
+            self._ends = ByteCache("small_file_ends", _ENDS_BYTES_MAX)
         self._groups: ByteCache[str, GroupSource] = ByteCache("file_groups", _GROUP_OBJECTS_BYTES_MAX)
         self._lock = threading.Lock()
         self._recent: OrderedDict[str, Sequence[LoadedFile]] = OrderedDict()
@@ -103,7 +111,8 @@ class FileGroups:
         key = f"group {tenant} {blake2b(names.encode(), digest_size=16).hexdigest()}"
         group = self._groups.get(key)
         if group is None:
-            group = GroupSource(key, [_small_file(*member) for member in members], self._load, self._columns)
+            files = [_small_file(*member) for member in members]
+            group = GroupSource(key, files, self._load, self._columns, self._directories)
             self._groups.put(key, group, _FILE_OBJECT_BYTES * len(members))
         return group
 
@@ -128,9 +137,29 @@ class FileGroups:
         # By file, not by group: a new block makes a new group of files that are known.
         loaded = self._loaded.get(file.path)
         if loaded is None:
-            loaded = load(file, self._read_file(file.path, file.size_bytes))
+            described = None if self._ends is None else self._ends.get(file.path)
+            loaded = load(file, self._read_file(file.path, 0, file.size_bytes), described)
             self._loaded.put(file.path, loaded, loaded.nbytes, spares_s=_IN_USE_S)
         return loaded
+
+    def _directories(self, group: GroupSource) -> Sequence[Directory]:
+        """What the files of a group say of themselves."""
+        with self._lock:
+            loaded = self._recent.get(group.key)
+        if loaded is None and self._ends is not None:
+            return [self._directory(self._ends, file) for file in group.files]
+        return [file.directory for file in (group.load() if loaded is None else loaded)]
+
+    def _directory(self, ends: ByteCache[str, Directory], file: SmallFile) -> Directory:
+        if (loaded := self._loaded.get(file.path)) is not None:
+            return loaded.directory
+        found = ends.get(file.path)
+        if found is None and file.tail is not None:
+            size = file.tail.size_bytes
+            found = describe(file, self._read_file(file.path, file.size_bytes - size, size))
+            if found is not None:
+                ends.put(file.path, found, found.nbytes, spares_s=_IN_USE_S)
+        return self._load_file(file).directory if found is None else found
 
 
 def _described(source: BlockFile) -> None:

@@ -82,8 +82,9 @@ class BlockList:
         self._ranges_of = RangeCache(store, 0, {}) if ranges is None else ranges
         self._files = BlockFileReader(self._ranges_of, local_copy, remake)
         self.blooms = RoleReader(self._ranges_of, "bloom")
-        threads = 1 if store.config.backend == "local" else _READS_AT_ONCE
-        self._groups = FileGroups(self._read_file, cache, small_files_bytes_max, threads)
+        local = store.config.backend == "local"
+        threads = 1 if local else _READS_AT_ONCE
+        self._groups = FileGroups(self._read_file, cache, small_files_bytes_max, threads, ends_first=local)
 
     # ---- what is in storage
 
@@ -388,9 +389,8 @@ class BlockList:
         source.period = file.trace_period
         return source
 
-    def _read_file(self, path: str, size_bytes: int) -> Any:
-        (data,) = self._files.read("parquet-page", path, [(0, size_bytes)])
-        return data
+    def _read_file(self, path: str, start: int, length: int) -> Any:
+        return self._files.read("parquet-page", path, [(start, length)])[0]
 
 
 def _key_of(path: str) -> str | None:

@@ -13,6 +13,7 @@ read without another check; in a large one, of which queries read parts, of itse
 import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Final, NamedTuple, Self
@@ -117,6 +118,12 @@ class Directory:
         self._sizes = len(ints) - columns  # where they begin
         self._first_leaves = self._sizes - columns
         self._starts: list[int] | None = None
+
+    def of_file(self, *, checked: bool) -> Self:
+        """The same of a file that was read as a whole."""
+        made = copy(self)
+        made.checked = checked
+        return made
 
     @property
     def nbytes(self) -> int:
@@ -231,8 +238,11 @@ def with_directory(data: pa.Buffer, table: pa.Table) -> pa.Buffer:
     return pa.py_buffer(b"".join([view[:at], packed, trailer, view[at:]]))
 
 
-def read_directory(data: Any) -> Directory | None:
-    """The directory of a whole file; None: it has none. Raises: ValueError: the file is damaged"""
+def read_directory(data: Any, known: Directory | None = None) -> Directory | None:
+    """The directory of a whole file; None: it has none. known: it, as its end alone has said it
+
+    Raises: ValueError: the file is damaged
+    """
     view = memoryview(data).cast("B")
     found = _packed(view)
     if found is None:
@@ -243,7 +253,8 @@ def read_directory(data: Any) -> Directory | None:
             raise ValueError("has a directory whose checksum is another one")
     elif zlib_ng.crc32(view[:end]) != trailer.crc32:
         raise ValueError("has pages whose checksum is another one")
-    return _parsed(view[start:end], trailer, checked=trailer.magic == _MAGIC)
+    checked = trailer.magic == _MAGIC
+    return _parsed(view[start:end], trailer, checked=checked) if known is None else known.of_file(checked=checked)
 
 
 def directory_of_tail(tail: Any) -> Directory | None:

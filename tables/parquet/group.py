@@ -14,7 +14,7 @@ from tables.columns.sorted_sets import unique
 from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Bools, Int64s, UInt64s
 from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS
-from tables.parquet.directory import Bounds
+from tables.parquet.directory import Bounds, Directory
 from tables.parquet.group_columns import column_of, facts_of, replaced, sortable
 from tables.parquet.group_facts import GroupFacts, group_facts
 from tables.parquet.group_rows import GroupRows, Ties, group_rows
@@ -41,6 +41,8 @@ _COPIES: Final = 2
 
 # Gives the bytes of files, checked, in their order. Raises: StorageError, DamagedError
 LoadFiles = Callable[["GroupSource"], Sequence[LoadedFile]]
+# Gives what files say of themselves, checked, in their order. Raises: StorageError, DamagedError
+DescribeFiles = Callable[["GroupSource"], Sequence[Directory]]
 
 
 class GroupSource:
@@ -50,14 +52,21 @@ class GroupSource:
     Decoded columns go to the shared cache.
     """
 
-    def __init__(self, key: str, files: Sequence[SmallFile], load_files: LoadFiles, cache: ColumnCache) -> None:
-        """key: names the content in the cache"""
+    def __init__(
+        self,
+        key: str,
+        files: Sequence[SmallFile],
+        load_files: LoadFiles,
+        cache: ColumnCache,
+        describe_files: DescribeFiles | None = None,
+    ) -> None:
+        """key: names the content in the cache. describe_files: None: files are loaded for it"""
         self.key, self.files = key, files
         self._rows_known: int | None = None
         self.size_bytes = sum(file.size_bytes for file in files)
         self._rows_max = sum(file.rows for file in files)
         self._traces_max = sum(file.traces for file in files) if all(file.traces for file in files) else 0
-        self._load_files, self.cache = load_files, cache
+        self._load_files, self._describe_files, self.cache = load_files, describe_files, cache
         self._facts_known: GroupFacts | None = None
         self._sizes: dict[str, int] = {}
         self._bounds: dict[str, Bounds | None] = {}
@@ -103,7 +112,7 @@ class GroupSource:
         if column in facts.bounds:
             return facts.bounds[column]
         if column not in self._bounds:
-            self._bounds[column] = facts.bounds_of(column, [file.directory for file in self.load()])
+            self._bounds[column] = facts.bounds_of(column, self._directories())
         return self._bounds[column]
 
     def sparse_columns(self) -> frozenset[str]:
@@ -127,7 +136,7 @@ class GroupSource:
     def stored_bytes(self, column: str) -> int:
         """About how many bytes the column takes in memory, as far as it is no part of the overflow."""
         if column not in self._sizes:
-            of_files = [file.directory for file in self.load() if column in file.directory.numbers]
+            of_files = [directory for directory in self._directories() if column in directory.numbers]
             self._sizes[column] = sum(directory.decoded_bytes(column) for directory in of_files)
         return self._sizes[column]
 
@@ -355,9 +364,14 @@ class GroupSource:
             ahead.wait_for(self.key)
         return self._load_files(self)
 
+    def _directories(self) -> Sequence[Directory]:
+        if self._describe_files is None:
+            return [file.directory for file in self.load()]
+        return self._describe_files(self)
+
     def _facts(self) -> GroupFacts:
         if self._facts_known is None:
-            self._facts_known = group_facts([file.directory for file in self.load()])
+            self._facts_known = group_facts(self._directories())
         return self._facts_known
 
     def _rows(self) -> GroupRows:

@@ -25,6 +25,7 @@ from tables.parquet.footer import MAGIC, column_chunk, file_end, row_group
 from tables.parquet.footer_guard import read_guarded
 from tables.parquet.joined_pages import Chunk, joined
 from tables.parquet.layout import column_type, layout
+from tables.parquet.open_file import directory_of_end
 from tables.storage.checksum import Tail
 
 # On average, of a file. Of files of 200 rows columns take a third less so, of 2,400 it does not pay.
@@ -55,13 +56,27 @@ class LoadedFile:
         return len(self.data) + self.directory.nbytes
 
 
-def load(file: SmallFile, data: Any) -> LoadedFile:
-    """A file from its bytes. Raises: DamagedError"""
+def describe(file: SmallFile, end: Any) -> Directory | None:
+    """What a file says of itself at its end, which is as long as its tail; None: only the whole file says it.
+
+    Raises: DamagedError
+    """
+    assert file.tail is not None
+    if problem := file.tail.problem(end):
+        raise DamagedError(file.path, problem)
+    found = directory_of_end(file.path, end)
+    if found is not None and found.rows != file.rows:
+        raise DamagedError(file.path, f"has {found.rows} rows of {file.rows}")
+    return found
+
+
+def load(file: SmallFile, data: Any, described: Directory | None = None) -> LoadedFile:
+    """A file from its bytes. described: as `describe` has said. Raises: DamagedError"""
     view = memoryview(data).cast("B")
     if file.tail is not None and (problem := file.tail.problem(view[len(view) - file.tail.size_bytes :])):
         raise DamagedError(file.path, problem)
     try:
-        directory = read_directory(view)
+        directory = read_directory(view, described)
     except ValueError as err:
         raise DamagedError(file.path, str(err)) from err
     if directory is None:
