@@ -12,7 +12,6 @@ from tables.columns.trace_facts import TracePeriod
 from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Bools
 from tables.errors import StorageError
-from tables.parquet.open_file import column_chunks
 from tables.parquet.read import TRACES, ColumnKey, ParquetSource
 from tables.storage.read_ahead import Range, Reserve, current_read_ahead
 
@@ -116,13 +115,8 @@ class BlockFile(ParquetSource):
         return dict(zip(chunks, self._open_file().read_ranges(chunks), strict=True))
 
     def _chunks(self, columns: Collection[str]) -> list[Range]:
-        """Where the columns lie. Whoever decodes them opens the file: it is not done here for that alone."""
-        directory = None if self.is_open() else self._end.directory(self.rows)
-        if directory is not None:
-            return [chunk for column in columns if column in directory.numbers for chunk in directory.chunks(column)]
-        opened = self._opened()
-        leaves = [leaf for column in columns for leaf in opened.leaves.get(column, ())]
-        return column_chunks(opened.file.metadata, leaves)
+        file = self._file()
+        return file.chunks([column for column in columns if column in file.names])
 
     def begin_filter(self) -> None:
         """Begins to read what `may_have` needs."""

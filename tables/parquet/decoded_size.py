@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tables.columns import overflow
-from tables.columns.arrays import list_values, one_array
+from tables.parquet.file_columns import innermost
 
 # Bytes of a value; of a boolean, and of what each value has besides, a bit.
 _WIDTH: Final = {"INT64": 8, "DOUBLE": 8, "INT32": 4, "FLOAT": 4, "BOOLEAN": 1, "INT96": 12}
@@ -49,10 +49,7 @@ class TextLeaves:
                 page_checksum_verification=True,
             )
         table = self._file.reader.read_row_group(0, column_indices=[leaf], use_threads=False)
-        array = one_array(table.column(0))
-        while not pa.types.is_dictionary(array.type):
-            array = list_values(array) if pa.types.is_list(array.type) else array.field(0)
-        return array
+        return innermost(table.column(0))
 
 
 def _leaf_size(metadata: pq.FileMetaData, leaf: int, texts: TextLeaves) -> int:

@@ -1,4 +1,4 @@
-"""The end of a file after its pages: read and checked once, and kept until the file is opened."""
+"""The end of a file after its pages: read and checked once, and kept in the cache."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +16,20 @@ from tables.storage.object_store import RangeFile
 
 
 class FileEnd:
-    """The end of one file. tail: what it must be; None: unknown. key: of the bytes in the cache"""
+    """The end of one file. tail: what it must be; None: unknown. keys: in the cache, of the bytes, and of the directory
+    in them
+    """
 
     def __init__(
-        self, name: str, open_file: Callable[[], RangeFile], tail: Tail | None, cache: ByteCache[Any, Any], key: Any
+        self,
+        name: str,
+        open_file: Callable[[], RangeFile],
+        tail: Tail | None,
+        cache: ByteCache[Any, Any],
+        keys: tuple[Any, Any],
     ) -> None:
-        self._name, self._open_file, self._tail, self._cache, self._key = name, open_file, tail, cache, key
+        self._name, self._open_file, self._tail, self._cache = name, open_file, tail, cache
+        self._key, self._directory_key = keys
 
     def read(self) -> Any | None:
         """The bytes; None: what they must be is not known. Raises: DamagedError, StorageError"""
@@ -54,14 +62,14 @@ class FileEnd:
 
         Raises: DamagedError, StorageError
         """
+        found: Directory | None = self._cache.get(self._directory_key)
+        if found is not None:
+            return found
         found = directory_of_end(self._name, self.read())
         # Opening a file of a later version says what is wrong with it.
         if found is None or found.schema_version > SCHEMA_VERSION:
             return None
         if found.rows != rows:
             raise DamagedError(self._name, f"has {found.rows} rows of {rows}")
+        self._cache.put(self._directory_key, found, found.nbytes)
         return found
-
-    def forget(self) -> None:
-        """Frees what is kept."""
-        self._cache.discard(self._key)

@@ -55,6 +55,7 @@ class Footer(NamedTuple):
     rows: int
     columns: list[ColumnSchema]
     chunks: list[ColumnChunk]
+    created_by: bytes
 
 
 def footer_start(data: memoryview) -> int:
@@ -66,13 +67,14 @@ def footer_start(data: memoryview) -> int:
 
 
 def parse_footer(data: bytes, at: int) -> Footer:
-    """The footer that begins at `at`: FileMetaData: schema = 2, num_rows = 3, row_groups = 4. Of several row groups the
-    last counts. Raises: IndexError, ValueError
+    """The footer that begins at `at`. Of several row groups the last counts. Raises: IndexError, ValueError
+
+    FileMetaData: schema = 2, num_rows = 3, row_groups = 4, created_by = 6.
     """
     reader = thrift.ThriftReader(data, at)
     columns: list[ColumnSchema] = []
     chunks: list[ColumnChunk] = []
-    rows = 0
+    rows, created_by = 0, b""
     for number, type_ in reader.fields():
         if number == 2:
             columns = _schema(reader)
@@ -81,9 +83,11 @@ def parse_footer(data: bytes, at: int) -> Footer:
         elif number == 4:
             for _ in reader.structs():
                 chunks = _row_group(reader)
+        elif number == 6:
+            created_by = reader.binary()
         else:
             reader.skip(type_)
-    return Footer(rows, columns, chunks)
+    return Footer(rows, columns, chunks, created_by)
 
 
 def _schema(reader: thrift.ThriftReader) -> list[ColumnSchema]:

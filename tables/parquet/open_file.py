@@ -1,7 +1,7 @@
 """A Parquet file that is open: its footer, which leaf columns each column has, and how rows are decoded from it."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,61 +12,55 @@ import pyarrow.parquet as pq
 from tables.columns import overflow
 from tables.columns.arrays import one_array
 from tables.errors import NEWER, DamagedError
-from tables.parquet.decode_errors import reading
-from tables.parquet.decoded_size import decoded_size
-from tables.parquet.directory import Directory, directory_of_tail
+from tables.parquet.decode_errors import check_codes, reading
+from tables.parquet.decoded_size import TextLeaves, decoded_size
+from tables.parquet.directory import Bounds, Directory, directory_of_tail
+from tables.parquet.file_columns import KEY_LEAF, ColumnShape, Range, is_many
 from tables.parquet.footer_guard import read_guarded
 from tables.schema import SCHEMA_KEY, SCHEMA_VERSION
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
 
-_KEY_LEAF: Final = ".attributes.list.element.key"
 _FEW_ROWS: Final = 4096  # of a page, up to the last one that is wanted
 _FOOTER_FACTOR: Final = 22  # measured: parsed, with its reader, 350 KB of 16
 
 
 @dataclass(slots=True, eq=False)
 class OpenFile:
-    """leaves: column → numbers of its leaf columns. types: column → type.
+    """A `tables.parquet.file_columns.FileColumns` by the file's footer, where it has no directory.
 
-    end: the file's bytes after its pages, which were checked; None: they were not read as a whole
-    directory: what is in these; None: nothing
+    name: for errors. leaves: column → numbers of its leaf columns. types: column → type.
     """
 
+    name: str
     file: pq.ParquetFile
     bytes: RangeFile  # what `file` reads
+    open_file: Callable[[], RangeFile]
     leaves: dict[str, list[int]]
     types: dict[str, Any]
     lock: threading.Lock  # a Parquet reader is not made for two threads at once
-    end: Any = None
-    directory: Directory | None = None
+    sizes: dict[str, int]  # of columns, as far as they were asked for
 
     @property
     def nbytes(self) -> int:
         """About how many bytes this takes in memory, for the cache."""
-        end_bytes = 0 if self.end is None else len(self.end)
-        directory_bytes = 0 if self.directory is None else self.directory.nbytes
-        return _FOOTER_FACTOR * int(self.file.metadata.serialized_size) + end_bytes + directory_bytes
+        return _FOOTER_FACTOR * int(self.file.metadata.serialized_size)
 
-    def decoded_bytes(self, column: str, open_file: Callable[[], RangeFile]) -> int:
-        """About how much memory the column takes. Without a directory texts are read for it, by `open_file`.
+    @property
+    def names(self) -> Collection[str]:
+        return self.leaves
 
-        Raises: OSError, pa.ArrowException
-        """
-        if self.directory is not None and column in self.directory.numbers:
-            return self.directory.decoded_bytes(column)
-        return decoded_size(self.file.metadata, self.leaves[column], open_file)
+    @property
+    def knows_integers(self) -> bool:
+        return True
 
-    def key_leaf(self, name: str, column: str) -> int:
-        """The leaf with the attribute keys of events or links. In: the file's name. Raises: DamagedError"""
-        group = self.file.metadata.row_group(0)
-        for leaf in self.leaves[column]:
-            if group.column(leaf).path_in_schema.endswith(_KEY_LEAF):
-                return leaf
-        raise DamagedError(name, f"has a column {column} without keys")
+    def hidden(self) -> frozenset[str]:
+        if overflow.COLUMN not in self.leaves:
+            return frozenset()
+        # The names are the first leaf of the list's struct.
+        return overflow.column_names(self._read([overflow.COLUMN], self.leaves[overflow.COLUMN][:1])[0])
 
-    def bounds_of(self, column: str) -> tuple[int, int] | None:
-        """Least and greatest value of an integer column; None where the footer does not say it."""
+    def bounds_of(self, column: str) -> Bounds | None:
         leaves = self.leaves.get(column)
         if leaves is None or len(leaves) != 1:
             return None
@@ -74,6 +68,51 @@ class OpenFile:
         if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, int):
             return None
         return statistics.min, statistics.max
+
+    def decoded_bytes(self, column: str) -> int:
+        """As the protocol says. Texts are read for it."""
+        if column not in self.sizes:
+            with reading(self.name, "cannot be read"):
+                self.sizes[column] = decoded_size(self.file.metadata, self.leaves[column], self.open_file)
+        return self.sizes[column]
+
+    def chunks(self, columns: Sequence[str]) -> list[Range]:
+        return _chunks(self.file.metadata, [leaf for column in columns for leaf in self.leaves[column]])
+
+    def shape(self, column: str) -> ColumnShape:
+        return ColumnShape(self.types[column], len(self.leaves[column]))
+
+    def decode(self, columns: Sequence[str]) -> list[Any]:
+        return self._read(columns, [leaf for column in columns for leaf in self.leaves[column]])
+
+    def entry_count(self, column: str) -> int:
+        return int(self.file.metadata.row_group(0).column(self._key_leaf(column)).num_values)
+
+    def entry_keys(self, column: str) -> Any:
+        leaf = self._key_leaf(column)
+        with reading(self.name, "cannot be read"):
+            keys = TextLeaves(self.file.metadata, [leaf], self.open_file).read(leaf)
+        check_codes(self.name, [keys])
+        return keys
+
+    def _read(self, columns: Sequence[str], indices: Sequence[int]) -> list[Any]:
+        """The columns, each with only those of its leaves that are in `indices`."""
+        with self.lock, reading(self.name, "cannot be read"):
+            with self.bytes.holding(_chunks(self.file.metadata, indices)):
+                read = self.file.reader.read_row_group
+                table = read(0, column_indices=list(indices), use_threads=is_many(indices))
+            if table.num_rows != self.file.metadata.num_rows:
+                raise DamagedError(self.name, f"has {table.num_rows} rows of {self.file.metadata.num_rows}")
+        arrays = [one_array(table.column(column)) for column in columns]
+        check_codes(self.name, arrays)
+        return arrays
+
+    def _key_leaf(self, column: str) -> int:
+        group = self.file.metadata.row_group(0)
+        for leaf in self.leaves[column]:
+            if group.column(leaf).path_in_schema.endswith(KEY_LEAF):
+                return leaf
+        raise DamagedError(self.name, f"has a column {column} without keys")
 
 
 def open_parquet(name: str, open_file: Callable[[], RangeFile], end: Any | None, *, is_own: bool = False) -> OpenFile:
@@ -106,7 +145,7 @@ def open_parquet(name: str, open_file: Callable[[], RangeFile], end: Any | None,
         leaves[field.name] = list(range(at, at + count))
         at += count
     types = {field.name: field.type for field in schema}
-    return OpenFile(file, source, leaves, types, threading.Lock(), end, directory_of_end(name, end))
+    return OpenFile(name, file, source, open_file, leaves, types, threading.Lock(), {})
 
 
 def directory_of_end(name: str, end: Any | None) -> Directory | None:
@@ -140,8 +179,8 @@ def read_tail(name: str, open_file: Callable[[], RangeFile], tail: Tail) -> Any:
     return pa.py_buffer(data)
 
 
-def column_chunks(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tuple[int, int]]:
-    """(start, length) of each leaf's bytes, as Arrow asks for them."""
+def _chunks(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[Range]:
+    """The bytes of each leaf, as Arrow asks for them."""
     chunks = []
     for leaf in leaves:
         column = metadata.row_group(0).column(leaf)
@@ -152,11 +191,11 @@ def column_chunks(metadata: pq.FileMetaData, leaves: Sequence[int]) -> list[tupl
     return chunks
 
 
-def decode_cut(opened: OpenFile, data: bytes, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
+def decode_cut(data: bytes, columns: Mapping[str, ColumnShape], rows: tuple[int, int]) -> dict[str, Any]:
     """Rows of the columns from a file that has these columns only. Of lists of structs, which most traces have none
     of, the other leaves are read where the first shows an entry.
     """
-    strings = [column for column in columns if opened.types[column] == pa.string()]
+    strings = [column for column, shape in columns.items() if shape.type == pa.string()]
     # Arrow hashes each value of a dictionary that it keeps, which for a trace's rows takes a third of the time.
     few = rows[1] <= _FEW_ROWS
     kept = [] if few else strings
@@ -165,9 +204,9 @@ def decode_cut(opened: OpenFile, data: bytes, columns: Sequence[str], rows: tupl
     )
     leaves: dict[str, range] = {}
     at = 0
-    for column in columns:
-        leaves[column] = range(at, at + len(opened.leaves[column]))
-        at += len(leaves[column])
+    for column, shape in columns.items():
+        leaves[column] = range(at, at + shape.leaves)
+        at += shape.leaves
 
     def read(indices: list[int]) -> dict[str, Any]:
         # In batches that end with the wanted rows: what comes behind them is not decoded.
@@ -187,7 +226,7 @@ def decode_cut(opened: OpenFile, data: bytes, columns: Sequence[str], rows: tupl
     full = [column for column in nested if pc.max(pc.list_value_length(found[column])).as_py()]
     for column in nested:
         if column not in full:  # all empty or null
-            found[column] = pa.array(found[column].to_pylist(), opened.types[column])
+            found[column] = pa.array(found[column].to_pylist(), columns[column].type)
     return found | read([number for column in full for number in leaves[column]]) if full else found
 
 

@@ -137,13 +137,13 @@ class _Spans:
 # ---- where the pages lie
 
 
-def parse_pages(tail: bytes, offset: int, created_by: str) -> Pages:
+def parse_pages(tail: bytes, offset: int) -> Pages:
     """The pages of a file. Without columns: the file has no offset index.
 
     tail: the file's bytes from `offset` on, which is after its pages
     """
     size = int.from_bytes(tail[-END_BYTES:-4], "little")
-    rows, columns, chunks = parse_footer(tail, len(tail) - END_BYTES - size)
+    rows, columns, chunks, created_by = parse_footer(tail, len(tail) - END_BYTES - size)
     if not chunks or any(chunk.index < offset for chunk in chunks):
         return Pages(b"", (0, rows), {})
     leaves = list(map(_leaf, chunks, _all_places(chunks, tail, offset)))
@@ -156,7 +156,7 @@ def parse_pages(tail: bytes, offset: int, created_by: str) -> Pages:
         at += count
         if all(leaf.starts == starts for leaf in of_column):
             found[name] = _Column(schema, elements, of_column)
-    return Pages(created_by.encode(), (*starts, rows), found)
+    return Pages(created_by, (*starts, rows), found)
 
 
 def _leaf(chunk: ColumnChunk, places: Sequence[Sequence[int]]) -> _Leaf:

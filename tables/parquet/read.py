@@ -1,24 +1,23 @@
 """Parquet files of segments and blocks as sources for the evaluator (`query.scan.source.Source`)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
 from tables.columns import overflow
-from tables.columns.arrays import one_array
 from tables.columns.row_digests import row_digests
 from tables.columns.trace_index import TraceIndex, trace_index
 from tables.columns.types import Int64s, UInt64s
 from tables.columns.whole_traces import FACT_COLUMNS
 from tables.errors import DamagedError
+from tables.parquet.column_file import DirectoryFile
 from tables.parquet.decode_errors import check_codes, reading
-from tables.parquet.decoded_size import TextLeaves
-from tables.parquet.directory import BOUNDED, DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES, read_directory
+from tables.parquet.directory import BOUNDED, DIRECTORY_BYTES_MAX, SMALL_FILE_BYTES, Bounds, read_directory
 from tables.parquet.file_end import FileEnd
 from tables.parquet.kept_digests import DIGESTS, kept_digests
-from tables.parquet.open_file import OpenFile, column_chunks, decode_cut, open_parquet
+from tables.parquet.open_file import OpenFile, decode_cut, open_parquet
 from tables.parquet.pages import Pages, parse_pages
 from tables.parquet.trace_ids import TRACE_ID, read_trace_index
 from tables.schema import FIXED
@@ -39,6 +38,7 @@ ColumnCache = ByteCache[ColumnKey, Any]
 # Cache entries of a file that are not columns; no column has such a name.
 _FOOTER: Final = "\0footer"
 _TAIL: Final = "\0tail"
+_DIRECTORY: Final = "\0directory"
 TRACES: Final = "\0traces"
 _PAGES: Final = "\0pages"
 _KEPT: Final = "\0kept "
@@ -46,7 +46,6 @@ _KEPT: Final = "\0kept "
 _FEW_COLUMNS: Final = 6
 # For more columns than this, only the pages with the rows are decoded; for fewer, finding the pages costs more.
 _SOME_COLUMNS: Final = 12
-_LEAVES_OF_ONE_THREAD_MAX: Final = 16
 # Columns, their chosen rows, and what is made of these.
 _COPIES: Final = 3
 _COLUMNS_AT_ONCE: Final = 64
@@ -80,12 +79,12 @@ class ParquetSource:
         self.known_trace_count, self.is_own = 0, False
         self.trace_id_range: tuple[bytes, bytes] | None = None
         self._open_file, self._cache = open_file, cache
-        self._end = FileEnd(self.name, open_file, tail, cache, ColumnKey(self.name, _TAIL))
+        keys = ColumnKey(self.name, _TAIL), ColumnKey(self.name, _DIRECTORY)
+        self._end = FileEnd(self.name, open_file, tail, cache, keys)
         # Small, and needed by every query for every file: kept for good, so that most files need not be opened.
         self._columns: frozenset[str] | None = None
         self._sparse: frozenset[str] = frozenset()  # those of them that are in the overflow
-        self._bounds: dict[str, tuple[int, int] | None] = {}
-        self._sizes: dict[str, int] = {}
+        self._bounds: dict[str, Bounds | None] = {}
 
     @property
     def columns(self) -> frozenset[str]:
@@ -94,51 +93,36 @@ class ParquetSource:
 
     def describe(self) -> frozenset[str]:
         """Reads what the file says of its columns, for good. Out: the columns. Raises: DamagedError, StorageError"""
-        directory = None if self.is_open() else self._end.directory(self.rows)
-        own: Iterable[str] = self._opened().leaves if directory is None else directory.numbers
-        hidden = frozenset(() if directory is None else directory.hidden)
-        if directory is None and overflow.COLUMN in own:
-            # The names are the first leaf of the list's struct.
-            leaf = self._opened().leaves[overflow.COLUMN][:1]
-            hidden = overflow.column_names(self._leaves([overflow.COLUMN], leaf)[0])
-        if missing := sorted(set(FIXED.names).difference(own)):
+        file = self._file()
+        if missing := sorted(set(FIXED.names).difference(file.names)):
             raise DamagedError(self.name, f"has no column {', '.join(missing)}")
-        described = self._opened() if directory is None else directory
-        self._bounds = {column: described.bounds_of(column) for column in BOUNDED}
-        found = overflow.visible(own, hidden)
-        self._sparse = _shared(found.difference(own))
+        self._bounds = {column: file.bounds_of(column) for column in BOUNDED}
+        found = overflow.visible(file.names, file.hidden())
+        self._sparse = _shared(found.difference(file.names))
         self._columns = _shared(found)
         return self._columns
-
-    def is_open(self) -> bool:
-        """Whether Parquet's footer was parsed, and is in the cache."""
-        return self._cache.size_of(ColumnKey(self.name, _FOOTER)) is not None
 
     @property
     def is_described(self) -> bool:
         """Whether its columns are known without reading anything."""
         return self._columns is not None
 
-    def bounds(self, column: str) -> tuple[int, int] | None:
+    def bounds(self, column: str) -> Bounds | None:
         """Minimum and maximum of an integer column, without reading it; None: not known."""
         if column not in BOUNDED:
-            return self._integer_bounds(column)
+            file = self._file()
+            # Of many columns of integers only the footer says them.
+            return (file if file.knows_integers else self._opened()).bounds_of(column)
         if column not in self._bounds:
             self.describe()
         return self._bounds[column]
-
-    def _integer_bounds(self, column: str) -> tuple[int, int] | None:
-        directory = None if self.is_open() else self._end.directory(self.rows)
-        known = directory if directory is not None and directory.knows_integers else self._opened()
-        return known.bounds_of(column)
 
     def traces(self) -> TraceIndex:
         """The index of trace ids, computed once and kept in the cache: 32 bytes per trace."""
         traces: TraceIndex | None = self._cache.get(ColumnKey(self.key, TRACES))
         if traces is None:
-            opened = self._cache.get(ColumnKey(self.name, _FOOTER))
             counts = (self.rows, self.known_trace_count)
-            traces = read_trace_index(self.name, self._open_file, self._end, counts, opened)
+            traces = read_trace_index(self.name, self._open_file, self._end, counts)
             if traces is None:
                 traces = trace_index(self._decode([TRACE_ID], keep=False)[TRACE_ID])
             keep_traces(self._cache, self.key, traces)
@@ -164,25 +148,25 @@ class ParquetSource:
 
     def close(self) -> None:
         """Closes the file, so that the next read opens it again. Decoded columns stay."""
-        for name in (_FOOTER, _TAIL, _PAGES):
+        for name in (_FOOTER, _TAIL, _DIRECTORY, _PAGES):
             for key in {self.key, self.name}:
                 self._cache.discard(ColumnKey(key, name))
 
     def decoded_bytes(self, columns: Sequence[str], rows: tuple[int, int] | None = None) -> int:
-        """Approximate bytes that reading the columns takes, from the footer; for cached columns their size."""
+        """About how many bytes reading the columns takes; for cached columns their size."""
         sizes = {column: self._cache.size_of(ColumnKey(self.key, column)) for column in columns}
         total = sum(size for size in sizes.values() if size is not None)
         missing = [column for column, size in sizes.items() if size is None]
         if not missing:
             return total
-        leaves, count = self._opened().leaves, self.rows if rows is None else rows[1] - rows[0]
+        file, count = self._file(), self.rows if rows is None else rows[1] - rows[0]
         paged = len(columns) > _SOME_COLUMNS and count * 2 <= self.rows
-        present = sum(self._size(column) for column in missing if column in leaves)
+        present = sum(file.decoded_bytes(column) for column in missing if column in file.names)
         total += present * count // self.rows if paged else present
-        hidden = sum(column not in leaves for column in missing)
+        hidden = sum(column not in file.names for column in missing)
         if hidden:
             lists = self._cache.size_of(ColumnKey(self.key, overflow.COLUMN))
-            total += 2 * (self._size(overflow.COLUMN) if lists is None else lists)
+            total += 2 * (file.decoded_bytes(overflow.COLUMN) if lists is None else lists)
             total += hidden * count * overflow.HIDDEN_VALUE_BYTES
         return total
 
@@ -190,27 +174,15 @@ class ParquetSource:
         """The size of the whole column where the cache has it."""
         return self._cache.size_of(ColumnKey(self.key, column))
 
-    def _size(self, column: str) -> int:
-        if column not in self._sizes:
-            opened = self._opened()
-            with reading(self.name, "cannot be read"):
-                self._sizes[column] = opened.decoded_bytes(column, self._open_file)
-        return self._sizes[column]
-
     def entry_count(self, column: str) -> int:
         """How many values the leaf has that `entry_keys` reads."""
-        metadata = self._opened().file.metadata
-        return int(metadata.row_group(0).column(self._opened().key_leaf(self.name, column)).num_values)
+        return self._file().entry_count(column)
 
     def entry_keys(self, column: str) -> Any:
         """The attribute keys of a column of events or links, as DictionaryArray. Of all leaves only that of the keys is
         read.
         """
-        leaf = self._opened().key_leaf(self.name, column)
-        with reading(self.name, "cannot be read"):
-            keys = TextLeaves(self._opened().file.metadata, [leaf], self._open_file).read(leaf)
-        check_codes(self.name, [keys])
-        return keys
+        return self._file().entry_keys(column)
 
     def sparse_columns(self) -> frozenset[str]:
         """Names of the columns that the overflow holds."""
@@ -252,11 +224,11 @@ class ParquetSource:
             else:
                 found[column] = cached
         if missing:
-            leaves = self._opened().leaves
-            hidden = [column for column in missing if column not in leaves]
+            own = self._file().names
+            hidden = [column for column in missing if column not in own]
             if unknown := set(hidden) - (self.columns if hidden else set()):
                 raise KeyError(f"{self.key} has no column {min(unknown)!r}")
-            present = [column for column in missing if column in leaves]
+            present = [column for column in missing if column in own]
             if rows is None or len(columns) <= _FEW_COLUMNS:
                 found |= self._decode(present, keep=True, spares_s=spares_s)
             else:
@@ -273,7 +245,7 @@ class ParquetSource:
 
     def digest_bytes(self) -> int:
         """About how much memory `row_digests` takes at once."""
-        return _COPIES * max(sum(map(self._size, names)) for names in self._batches())
+        return _COPIES * max(sum(map(self._file().decoded_bytes, names)) for names in self._batches())
 
     def row_digests(self, rows: Int64s) -> UInt64s:
         """As of `tables.columns.row_digests`, made once and kept. Raises: StorageError, DamagedError"""
@@ -288,7 +260,7 @@ class ParquetSource:
         return digests
 
     def _batches(self) -> list[list[str]]:
-        names = [name for name in self._opened().leaves if name not in FACT_COLUMNS]
+        names = [name for name in self._file().names if name not in FACT_COLUMNS]
         return [names[at : at + _COLUMNS_AT_ONCE] for at in range(0, len(names), _COLUMNS_AT_ONCE)]
 
     def _some_pages(self, columns: Sequence[str], rows: tuple[int, int]) -> dict[str, Any]:
@@ -300,11 +272,11 @@ class ParquetSource:
         paged = [column for column in columns if column in pages.columns]
         found = self._decode([column for column in columns if column not in paged], keep=False)
         if paged:
-            opened = self._opened()
-            data = pages.cut(paged, around, self._ranges)
+            file, data = self._file(), pages.cut(paged, around, self._ranges)
             first = pages.starts[around[0]]
+            shapes = {column: file.shape(column) for column in paged}
             with reading(self.name, "has pages that cannot be read"):
-                found |= decode_cut(opened, data, paged, (rows[0] - first, rows[1] - first))
+                found |= decode_cut(data, shapes, (rows[0] - first, rows[1] - first))
             check_codes(self.name, found.values())
             if any(len(found[column]) != rows[1] - rows[0] for column in paged):
                 raise DamagedError(self.name, "has pages without the rows that its offset index says")
@@ -314,13 +286,12 @@ class ParquetSource:
         key = ColumnKey(self.key, _PAGES)
         pages: Pages | None = self._cache.get(key)
         if pages is None:
-            opened, size = self._opened(), self._open_file().size()
-            metadata = opened.file.metadata
-            start = sum(column_chunks(metadata, [metadata.num_columns - 1])[0])
-            # The end was read and checked when the file was opened.
-            tail = self._bytes(start, size) if opened.end is None else memoryview(opened.end)[start - size :]
+            size, end = self._open_file().size(), self._end.read()
+            if end is None:
+                start = max(map(sum, self._opened().chunks(list(self._file().names))))
+                end = self._bytes(start, size)
             try:
-                pages = parse_pages(bytes(tail), start, metadata.created_by)
+                pages = parse_pages(bytes(end), size - len(end))
             except (IndexError, ValueError) as err:
                 raise DamagedError(self.name, f"has an offset index that cannot be read: {err}") from err
             self._cache.put(key, pages, pages.nbytes)
@@ -351,34 +322,22 @@ class ParquetSource:
     def _decode(self, columns: Sequence[str], *, keep: bool, spares_s: float = 0.0) -> dict[str, Any]:
         if not columns:
             return {}
-        opened = self._opened()
-        arrays = self._leaves(columns, [leaf for column in columns for leaf in opened.leaves[column]])
-        decoded = dict(zip(columns, arrays, strict=True))
+        decoded = dict(zip(columns, self._file().decode(columns), strict=True))
         if keep:
             for column, array in decoded.items():
                 self._cache.put(ColumnKey(self.key, column), array, max(array.nbytes, 64), spares_s=spares_s)
         return decoded
 
-    def _leaves(self, columns: Sequence[str], indices: Sequence[int]) -> list[Any]:
-        """The columns, each with only those of its leaves that are in `indices`."""
-        opened = self._opened()
-        # Arrow's own threads pay only where there are many columns.
-        many = len(indices) > _LEAVES_OF_ONE_THREAD_MAX
-        with opened.lock, reading(self.name, "cannot be read"):
-            with opened.bytes.holding(column_chunks(opened.file.metadata, indices)):
-                table = opened.file.reader.read_row_group(0, column_indices=list(indices), use_threads=many)
-            if table.num_rows != self.rows:
-                raise DamagedError(self.name, f"has {table.num_rows} rows of {self.rows}")
-        arrays = [one_array(table.column(column)) for column in columns]
-        check_codes(self.name, arrays)
-        return arrays
+    def _file(self) -> DirectoryFile | OpenFile:
+        """What says where the columns lie, and decodes them."""
+        directory = self._end.directory(self.rows)
+        return self._opened() if directory is None else DirectoryFile(self.name, directory, self._open_file)
 
     def _opened(self) -> OpenFile:
         key = ColumnKey(self.name, _FOOTER)
         opened: OpenFile | None = self._cache.get(key)
         if opened is None:
             opened = open_parquet(self.name, self._open_file, self._end.read(), is_own=self.is_own)
-            self._end.forget()  # what is open holds it
             if opened.file.metadata.num_rows != self.rows:
                 raise DamagedError(self.name, f"has {opened.file.metadata.num_rows} rows of {self.rows}")
             self._cache.put(key, opened, opened.nbytes)

@@ -18,7 +18,6 @@ from tables.parquet.encode_pages import DICTIONARY_PAGE, RLE_DICTIONARY, RUN_LEN
 from tables.parquet.file_end import FileEnd
 from tables.parquet.footer import MAGIC
 from tables.parquet.layout import layout
-from tables.parquet.open_file import OpenFile
 from tables.parquet.small_files import LoadedFile, decode
 from tables.parquet.write import PAGE_ROWS
 from tables.storage.object_store import RangeFile
@@ -33,18 +32,16 @@ _DAMAGE: Final = (IndexError, ValueError, OSError, pa.ArrowException)
 
 
 def read_trace_index(
-    name: str, open_file: Callable[[], RangeFile], end: FileEnd, counts: tuple[int, int], opened: OpenFile | None
+    name: str, open_file: Callable[[], RangeFile], end: FileEnd, counts: tuple[int, int]
 ) -> TraceIndex | None:
     """None: the file has no directory. Where its end is not known yet the trace ids come with it, in one request.
 
-    counts: of the file's rows and traces; 0 traces: unknown. opened: None: the file is not open
+    counts: of the file's rows and traces; 0 traces: unknown
     Raises: DamagedError, StorageError
     """
-    (rows, traces), head = counts, None
-    directory = None if opened is None else opened.directory
-    if opened is None:
-        head = end.read_with_head(_head_bytes(rows, traces)) if traces else None
-        directory = end.directory(rows)
+    rows, traces = counts
+    head = end.read_with_head(_head_bytes(rows, traces)) if traces else None
+    directory = end.directory(rows)
     known = layout(TRACE_ID)
     if directory is None or known is None or TRACE_ID not in directory.numbers:
         return None

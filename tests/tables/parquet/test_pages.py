@@ -155,7 +155,7 @@ def test_no_index() -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"a": [1, 2]}), sink)
     data = sink.getvalue().to_pybytes()
-    pages = parse_pages(data, 0, "")
+    pages = parse_pages(data, 0)
     assert (pages.starts, pages.columns) == ((0, 2), {})
 
 
