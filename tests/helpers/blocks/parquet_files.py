@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from tables.parquet.read import ParquetSource
-from tables.schema import EVENT, LINK, OVERFLOW
+from tables.schema import EVENT, FIXED, LINK, OVERFLOW
 from tables.storage.byte_cache import ByteCache
 from tests.helpers.files import file_of
 
@@ -101,3 +101,29 @@ def source_of(data: Any, rows: int) -> ParquetSource:
 
 def plain(array: Any) -> Any:
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def many_spans(rows: int, *, size: int = 1) -> pa.Table:
+    """Two spans a trace. size: of the largest values"""
+    number = np.arange(rows)
+    ids = np.stack([number // 2, number // 2], axis=1).astype(">u8").tobytes()
+    spans = np.arange(1, rows + 1).astype(">u8").tobytes()
+    fixed = [field for field in FIXED if not pa.types.is_fixed_size_binary(field.type)]
+    rest = {field.name: pa.array([0 if pa.types.is_integer(field.type) else ""] * rows, field.type) for field in fixed}
+    return pa.table(
+        {
+            **rest,
+            "trace_id": pa.Array.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(ids)]),
+            "span_id": pa.Array.from_buffers(pa.binary(8), rows, [None, pa.py_buffer(spans)]),
+            "parent_span_id": pa.Array.from_buffers(pa.binary(8), rows, [None, pa.py_buffer(bytes(8 * rows))]),
+            "name": pa.array(number % 7).cast(pa.string()),
+            "start_ns": pa.array(number),
+            "duration_ns": pa.array(number % 5),
+            "kind": pa.array(number % 3, pa.int8()),
+            "status_code": pa.array(number % 2, pa.int8()),
+            "span.unique": pa.array(number).cast(pa.string()),
+            "span.large": pa.array([None if n % 4 else f"{n}" * size for n in number.tolist()]),
+            "span.tags:string[]": pa.array([["a"] * (n % 3) for n in number.tolist()]),
+            **{f"span.more{n}:int": pa.array(number % n) for n in range(1, 5)},
+        }
+    )

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from query.scan.ahead import with_rows_ahead
@@ -40,11 +41,12 @@ def meta(number: int, *, spans: int = 2, size_bytes: int = 9, tail: Any = None) 
 
 
 class Files:
-    """Files by path, and how often each was read."""
+    """Files by path, and how often each was read, whole or its end."""
 
     def __init__(self, blocks: int) -> None:
         self.data: dict[str, bytes] = {}
         self.reads: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
         self.at_once = self.at_once_max = 0
         self.metas = []
         self._lock = threading.Lock()
@@ -61,7 +63,7 @@ class Files:
 
     def read(self, path: str, start: int, length: int) -> bytes:
         with self._lock:
-            self.reads[path] += 1
+            (self.ends if start else self.reads)[path] += 1
             self.at_once += 1
             self.at_once_max = max(self.at_once_max, self.at_once)
         try:
@@ -74,6 +76,10 @@ class Files:
 
 def groups_of(files: Files, columns: int = 1 << 26, files_max: int = 1 << 24, threads: int = 1) -> FileGroups:
     return FileGroups(files.read, ByteCache("test", columns), files_max, threads)
+
+
+def with_ends(files: Files, files_max: int = 1 << 24) -> FileGroups:
+    return FileGroups(files.read, ByteCache("test", 1 << 26), files_max, ends_first=True)
 
 
 def no_large(_: BlockMeta) -> Sequence[Any]:
@@ -120,6 +126,69 @@ def test_each_file_is_read_once(threads: int) -> None:
     (longer,) = groups.sources(more.metas, no_large)
     assert len(longer.traces().ids) == 42
     assert set(files.reads.values()) == {1}  # the new file only
+
+
+def test_what_no_file_has_is_known_from_the_ends() -> None:
+    files = Files(20)
+    groups = with_ends(files)
+    (source,) = groups.sources(files.metas, no_large)
+    assert "span.nosuch" not in source.columns
+    assert source.bounds("start_ns") == (1, 20)
+    assert source.stored_bytes("start_ns") >= 8 * 40
+    assert not files.reads
+    assert set(files.ends.values()) == {1}
+    assert source.read(["start_ns"])["start_ns"].to_pylist() == [1 + row // 2 for row in range(40)]
+    more = Files(21)
+    files.data |= more.data
+    (longer,) = groups.sources(more.metas, no_large)
+    assert longer.bounds("start_ns") == (1, 21)
+    assert set(files.reads.values()) == set(files.ends.values()) == {1}
+    assert len(files.reads) == 20
+    assert len(files.ends) == 21
+
+
+def test_an_end_that_says_nothing_is_read_with_its_file() -> None:
+    """Files of earlier versions: without a known end, or without a directory in it."""
+    files = Files(3)
+    unknown, without, usual = files.metas
+    unknown.files[0] = unknown.files[0].model_copy(update={"tail_bytes": 0, "tail_crc32": 0})
+    path = f"{without.folder}/data-0000.parquet"
+    sink = pa.BufferOutputStream()
+    pq.write_table(pq.read_table(pa.BufferReader(files.data[path])), sink, store_schema=False)
+    old = files.data[path] = sink.getvalue().to_pybytes()
+    tail = tail_of(old)
+    changed = {"size_bytes": len(old), "tail_bytes": tail.size_bytes, "tail_crc32": tail.crc32}
+    without.files[0] = without.files[0].model_copy(update=changed)
+    (source,) = with_ends(files).sources([unknown, without, usual], no_large)
+    assert "span.nosuch" not in source.columns
+    assert set(files.reads) == {f"{unknown.folder}/data-0000.parquet", path}
+    assert source.read(["start_ns"])["start_ns"].to_pylist() == [1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("place", [-100, 100], ids=["its end", "its pages"])
+def test_damage_is_noticed_where_it_lies(place: int) -> None:
+    """In the end at once, in the pages when they are read; each time the file is named."""
+    files = Files(3)
+    path = next(iter(files.data))
+    data = bytearray(files.data[path])
+    data[place] ^= 1
+    files.data[path] = bytes(data)
+    (source,) = with_ends(files).sources(files.metas, no_large)
+    if place > 0:
+        assert "span.nosuch" not in source.columns
+    with pytest.raises(DamagedError, match="checksum") as err:
+        source.read(["start_ns"])
+    assert err.value.path == path
+
+
+def test_ends_are_read_once_though_there_is_no_room_for_files() -> None:
+    files = Files(20)
+    groups = with_ends(files, files_max=0)
+    for number in range(10, 20):
+        (source,) = groups.sources(files.metas[:number], no_large)
+        assert source.bounds("start_ns") == (1, number)
+    assert not files.reads
+    assert set(files.ends.values()) == {1}
 
 
 def test_the_next_group_is_loaded_while_one_is_looked_at() -> None:

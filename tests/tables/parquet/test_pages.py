@@ -14,8 +14,8 @@ from tables.errors import StorageError
 from tables.parquet import read, thrift
 from tables.parquet.pages import Pages, parse_pages
 from tables.parquet.write import to_parquet
-from tables.schema import EVENT, FIXED
-from tests.helpers.blocks.parquet_files import EVENTS, TEXTS, WORDS, plain, source_of
+from tables.schema import EVENT
+from tests.helpers.blocks.parquet_files import EVENTS, TEXTS, WORDS, many_spans, plain, source_of
 
 ROWS_OF_FOUR_PAGES = 40_000
 COLUMNS = {
@@ -76,32 +76,6 @@ def test_equals_whole_columns(data: st.DataObject, rows: int, written: dict[str,
             assert plain(found[name]).type == type_
             assert pa.types.is_dictionary(found[name].type) == (type_ == pa.string())
             assert plain(found[name]).to_pylist() == table[name].slice(first, end - first).to_pylist()
-
-
-def many_spans(rows: int, *, size: int = 1) -> pa.Table:
-    """Two spans a trace. size: of the largest values"""
-    number = np.arange(rows)
-    ids = np.stack([number // 2, number // 2], axis=1).astype(">u8").tobytes()
-    spans = np.arange(1, rows + 1).astype(">u8").tobytes()
-    fixed = [field for field in FIXED if not pa.types.is_fixed_size_binary(field.type)]
-    rest = {field.name: pa.array([0 if pa.types.is_integer(field.type) else ""] * rows, field.type) for field in fixed}
-    return pa.table(
-        {
-            **rest,
-            "trace_id": pa.Array.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(ids)]),
-            "span_id": pa.Array.from_buffers(pa.binary(8), rows, [None, pa.py_buffer(spans)]),
-            "parent_span_id": pa.Array.from_buffers(pa.binary(8), rows, [None, pa.py_buffer(bytes(8 * rows))]),
-            "name": pa.array(number % 7).cast(pa.string()),
-            "start_ns": pa.array(number),
-            "duration_ns": pa.array(number % 5),
-            "kind": pa.array(number % 3, pa.int8()),
-            "status_code": pa.array(number % 2, pa.int8()),
-            "span.unique": pa.array(number).cast(pa.string()),
-            "span.large": pa.array([None if n % 4 else f"{n}" * size for n in number.tolist()]),
-            "span.tags:string[]": pa.array([["a"] * (n % 3) for n in number.tolist()]),
-            **{f"span.more{n}:int": pa.array(number % n) for n in range(1, 5)},
-        }
-    )
 
 
 @pytest.mark.parametrize(
