@@ -23,7 +23,7 @@ class Compaction(Section):
         default=3600,
         description="Length of the first window of time. When a window is over, its blocks become one. The blocks of "
         "24 such windows are merged next, of 7 of these, and of 4 of these, as far as `block_retention` is at least 8 "
-        "times as long.",
+        "times as long. Blocks of at most 256 KiB are merged every 4 windows, too.",
     )
     compaction_cycle: Duration = Field(default=30, description="Time between two looks for blocks to merge or delete.")
     max_block_bytes: Bytes = Field(
