@@ -53,7 +53,7 @@ class BlockColumns:
         return len(self.ids)
 
 
-class Window(NamedTuple):
+class WindowKind(NamedTuple):
     """A kind of window. length_ms: of each
     levels_max: a block of so many levels is not merged for a small late one
     input_bytes_max: larger blocks wait for the next kind; None: for none
@@ -72,14 +72,14 @@ class CompactionRules:
     inputs_min: how many blocks of one level are merged before their window is over; inputs_max: most of one merge
     """
 
-    windows: tuple[Window, ...]
+    windows: tuple[WindowKind, ...]
     settle_ms: int
     block_bytes_max: int
     inputs_min: int = 16
     inputs_max: int = 64
 
 
-def windows_of(first_s: float, retention_s: float) -> tuple[Window, ...]:
+def windows_of(first_s: float, retention_s: float) -> tuple[WindowKind, ...]:
     """The windows, from one of `first_s` seconds on. None is longer than an eighth of the retention: a block is deleted
     when the newest of its spans is too old.
     """
@@ -90,9 +90,9 @@ def windows_of(first_s: float, retention_s: float) -> tuple[Window, ...]:
         length *= factor
         if length > most:
             break
-        found.append(Window(length, _LEVELS_FIRST + number * _LEVELS_MORE))
+        found.append(WindowKind(length, _LEVELS_FIRST + number * _LEVELS_MORE))
     if first_ms * _SMALL_FACTOR <= most:
-        found.insert(1, Window(first_ms * _SMALL_FACTOR, _LEVELS_FIRST + 1, SMALL_FILE_BYTES))
+        found.insert(1, WindowKind(first_ms * _SMALL_FACTOR, _LEVELS_FIRST + 1, SMALL_FILE_BYTES))
     return tuple(found)
 
 
