@@ -17,15 +17,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tables.parquet.directory import SMALL_FILE_BYTES
-
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 # Hours, days, weeks, four weeks, where the first window is an hour.
 _FACTORS: Final = (1, 24, 7, 4)
-# Small blocks of so many first windows become one.
+# Of so many first windows the blocks of at most so many bytes become one.
 _SMALL_FACTOR: Final = 4
+_SMALL_BYTES_MAX: Final = 256 << 10
 _SHARE_OF_RETENTION: Final = 8
 # Levels that a block has when it has been through the merges of an ordinary window: flushes that are merged 16 at a
 # time twice, and then once for the window. What is above is the result of late blocks.
@@ -92,7 +91,7 @@ def windows_of(first_s: float, retention_s: float) -> tuple[WindowKind, ...]:
             break
         found.append(WindowKind(length, _LEVELS_FIRST + number * _LEVELS_MORE))
     if first_ms * _SMALL_FACTOR <= most:
-        found.insert(1, WindowKind(first_ms * _SMALL_FACTOR, _LEVELS_FIRST + 1, SMALL_FILE_BYTES))
+        found.insert(1, WindowKind(first_ms * _SMALL_FACTOR, _LEVELS_FIRST + 1, _SMALL_BYTES_MAX))
     return tuple(found)
 
 

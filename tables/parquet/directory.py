@@ -30,7 +30,7 @@ from tables.parquet.layout import Storing, layout, leaf_head, storing
 from tables.schema import SCHEMA_VERSION
 
 # A larger file is opened as any Parquet file where something of it is decoded.
-SMALL_FILE_BYTES: Final = 256 << 10
+SMALL_FILE_BYTES: Final = 512 << 10
 # What a directory takes at most.
 DIRECTORY_BYTES_MAX: Final = 64 << 10
 # The same decompressed: readers hold it. Long names of thousands of attributes that are alike pack well.
