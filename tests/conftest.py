@@ -7,7 +7,7 @@ from tests.helpers.examples import examples
 from tests.helpers.late_connections import close_late_connections
 
 # A test must not fail because the machine is busy: what may not take long is bounded by counts, or by pytest-timeout.
-settings.register_profile("stretto", deadline=None, max_examples=examples(100))
+settings.register_profile("stretto", deadline=None, max_examples=examples(60))
 settings.load_profile("stretto")
 close_late_connections()
 

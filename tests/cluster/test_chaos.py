@@ -1,5 +1,5 @@
-"""Short pieces of `make chaos`: two workers under load, killed, stopped, exchanged, and asked all the time; one of
-three brokers lost; a bucket that is slow or away.
+"""Short pieces of `make chaos`: two workers under load, killed, stopped, and asked all the time; one of three brokers
+lost; a bucket that is slow or away.
 """
 
 from pathlib import Path
@@ -12,9 +12,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 # Each event once; an event takes as long as the machine needs, and the load goes on meanwhile. The clock of the second
 # worker is wrong all the time.
-SHORT = ["--every-s", "12", "--rate", "1000", "--traces", "40", "--block-age-s", "15", "--clocks", "0,90"]
-WORKERS = ["--minutes", "1.2", "--events", "kill-worker,freeze-worker,rolling-restart,join-killed"]
-SURROUNDINGS = ["--minutes", "0.7", "--brokers", "3", "--bucket", "--events", "kill-broker,slow-bucket,bucket-away"]
+SHORT = ["--every-s", "8", "--rate", "600", "--traces", "30", "--block-age-s", "15", "--clocks", "0,90"]
+# Processes are exchanged one after the other in `test_targets.py` and in `test_rolling_upgrade.py`.
+WORKERS = ["--minutes", "0.7", "--events", "kill-worker,freeze-worker,join-killed"]
+SURROUNDINGS = ["--minutes", "0.6", "--brokers", "3", "--bucket", "--events", "kill-broker,slow-bucket,bucket-away"]
 
 
 @pytest.mark.parametrize("what", [WORKERS, SURROUNDINGS], ids=["workers", "brokers and bucket"])

@@ -11,7 +11,7 @@ from tests.helpers.benchmark_run import benchmark_report
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-SHORT = ["--small", "--no-back", "--rate", "300", "--settle-s", "6", "--pause-s", "1", "--block-age-s", "6"]
+SHORT = ["--small", "--no-back", "--rate", "300", "--settle-s", "3", "--pause-s", "1", "--block-age-s", "6"]
 
 
 def test_every_span_once(tmp_path: Path) -> None:

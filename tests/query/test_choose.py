@@ -48,7 +48,7 @@ def test_nothing_more_unless_it_is_asked() -> None:
     assert (result.total, result.next_cursor) == (None, None)
 
 
-@settings(deadline=None, max_examples=examples(60))
+@settings(deadline=None, max_examples=examples(40))
 @given(
     starts=st.lists(st.integers(0, 5), min_size=1, max_size=12),
     lengths=st.lists(st.integers(0, 3), min_size=12, max_size=12),

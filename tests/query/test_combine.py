@@ -19,7 +19,7 @@ from tests.query.strategies import QUERIES, KeepingSource, spans, split
 LOAD = "\n".join(["load", *(f"  t{i:02} a start={i}s" for i in range(12))])
 
 
-@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(table=spans(), query=QUERIES, together=st.integers(1, 4), ends=st.tuples(*[st.integers(-5, 5)] * 2))
 def test_however_they_are_looked_at(table: pa.Table, query: str, together: int, ends: tuple[int, int]) -> None:
     """One by one, some at a time, or a part of them: the same traces, again and again."""
@@ -33,7 +33,7 @@ def test_however_they_are_looked_at(table: pa.Table, query: str, together: int, 
     assert (len(part), list(part[: ends[1]])) == (len(want[1:]), want[1:][: ends[1]])
 
 
-@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(table=spans(), data=st.data())
 def test_services_are_those_of_whole_traces(table: pa.Table, data: st.DataObject) -> None:
     """Counted row by row, whatever source a span is in."""
@@ -50,7 +50,7 @@ def test_services_are_those_of_whole_traces(table: pa.Table, data: st.DataObject
     assert all(list(trace.service_stats) == sorted(trace.service_stats) for trace in found)
 
 
-@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(table=spans(), query=QUERIES, count=st.integers(0, 3), data=st.data())
 def test_what_is_not_shown_need_not_be_read(table: pa.Table, query: str, count: int, data: st.DataObject) -> None:
     """Of many matching spans only the first of each source are looked at; those that start together are told apart."""

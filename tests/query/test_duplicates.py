@@ -73,7 +73,7 @@ def test_a_span_that_differs_counts() -> None:
     assert counts([source_of(first), source_of(wrong_clock)], '{ name = "child" } | count() > 0') == [3]
 
 
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.lists(REQUESTS, min_size=2, max_size=3), st.sampled_from([1000, 2]))
 def test_stitched_is_as_sealed_together(requests: list[ExportTraceServiceRequest], columns_max: int) -> None:
     """Rows, order and facts of traces that several sources have."""

@@ -30,7 +30,7 @@ from tests.query.strategies import (
 )
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(35), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(table=spans(), query=QUERIES, data=st.data())
 def test_engine_equals_plain_evaluator(table: pa.Table, query: str, data: st.DataObject) -> None:
     """Same traces, spansets and spans: for one source, and for the same spans in up to three."""

@@ -34,7 +34,7 @@ from tests.helpers.files import file_of
 from tests.query.golden import load_table
 from tests.query.strategies import END, LEAVES, QUERIES, START, STEP_NS, spans, split
 
-SLOW = settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=examples(9), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MOVABLE = ("string", "int", "double", "bool")
 
 

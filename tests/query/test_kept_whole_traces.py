@@ -76,7 +76,7 @@ def parquet_sources(made: list[Any], cache: ColumnCache) -> list[ParquetSource]:
     ]
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(ROWS, st.lists(st.sampled_from(QUERIES), min_size=1, max_size=5), st.sampled_from([1 << 24, 2000]))
 def test_as_if_nothing_were_kept(rows: list[Any], queries: list[str], cache_bytes: int) -> None:
     """Nor does it matter what the cache has evicted."""

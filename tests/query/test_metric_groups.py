@@ -124,7 +124,7 @@ def counts(sources: list[TableSource], query: str) -> dict[Any, float]:
     return found
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables(), st.lists(st.sampled_from(EXPRESSIONS), min_size=1, max_size=2, unique=True), st.data())
 def test_series_sum_to_the_spans(table: pa.Table, by: list[str], data: st.DataObject) -> None:
     """Of one source and of several, for every type and expression; with the same labels."""
@@ -308,7 +308,7 @@ def test_infinity_in_arithmetic() -> None:
 STARTS = st.integers(0, 60)
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(65), deadline=None)
 @given(
     st.lists(STARTS, min_size=1, max_size=12),
     st.lists(STARTS, min_size=3, max_size=3, unique=True).map(sorted),

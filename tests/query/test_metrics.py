@@ -35,7 +35,7 @@ from tests.query.strategies import (
 )
 
 
-@settings(max_examples=examples(90), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(table=spans(), query=LEAVES | SERIES, data=st.data())
 def test_engine_equals_plain_evaluator(table: pa.Table, query: str, data: st.DataObject) -> None:
     """Same series and samples: for one source, and for the same spans in up to three."""
@@ -55,7 +55,7 @@ def test_engine_equals_plain_evaluator(table: pa.Table, query: str, data: st.Dat
             assert all(map(_same, line, want[labels])), (labels, line, want[labels])
 
 
-@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(table=spans(), query=LEAVES, function=st.sampled_from(["topk", "bottomk"]), count=st.integers(1, 3))
 def test_ranking_keeps_the_largest_or_smallest(table: pa.Table, query: str, function: str, count: int) -> None:
     """At each time the first values in order, whatever series they belong to; of equal ones no more."""
@@ -69,7 +69,7 @@ def test_ranking_keeps_the_largest_or_smallest(table: pa.Table, query: str, func
     assert {ns: sorted(values, reverse=down) for ns, values in kept.items()} == best
 
 
-@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(table=spans(), selection=FILTERS, top_n=st.integers(1, 3), data=st.data())
 def test_compare_is_the_same_when_split(table: pa.Table, selection: str, top_n: int, data: st.DataObject) -> None:
     """And each attribute's values are told no oftener than its total."""

@@ -236,7 +236,7 @@ def test_the_deepest_query_is_evaluated() -> None:
     assert len(search([source], SearchRequest(query=f"{{ {inner} }}")).traces) == 1
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(65), deadline=None)
 @given(st.text(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=25).map(" ".join))
 def test_any_text_is_answered_or_refused(text: str) -> None:
     """A plan or a TraceQLError with its place in the text; nothing else."""

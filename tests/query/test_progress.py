@@ -32,7 +32,7 @@ def reply(ask: Any, sources: list[TableSource], request: Any) -> tuple[Any, list
     return ask(sources, request, observer=QueryObserver(progress=Progress(heard.append, 0, math.inf))), heard
 
 
-@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(spans(), QUERIES, st.integers(1, 4), st.integers(1, 5), st.sampled_from([None, ""]))
 def test_told_traces_begin_the_answer(table: pa.Table, query: str, parts: int, limit: int, cursor: str | None) -> None:
     """Each time more of it, word for word; and the answer is that of one source."""
@@ -45,7 +45,7 @@ def test_told_traces_begin_the_answer(table: pa.Table, query: str, parts: int, l
     assert all(early.inspected.left > 0 for early in heard)
 
 
-@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(spans(), LEAVES | SERIES, st.integers(1, 4))
 def test_told_samples_are_in_the_answer(table: pa.Table, query: str, parts: int) -> None:
     """With the same values; a series is missing in it as little as a sample."""

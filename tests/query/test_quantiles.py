@@ -66,7 +66,7 @@ def ask(sources: list[TableSource], query: str) -> list[float]:
     return [value for line in result.series for _, value in line.samples]
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(ANY_NUMBER, min_size=1, max_size=60))
 def test_buckets_hold_the_error(values: list[float]) -> None:
     """In the order of the numbers; what stands for a bucket lies in it."""
@@ -90,7 +90,7 @@ def test_buckets_of_every_size() -> None:
     assert error.max() <= 0.01
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(65), deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 2), ANY_NUMBER), min_size=1, max_size=400),
     st.lists(FRACTIONS, min_size=1, max_size=3),
@@ -170,7 +170,7 @@ def test_the_tiniest_numbers() -> None:
     assert (np.diff(keys) >= 0).all()
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(1, 400), st.integers(1, 5), st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 60]))
 def test_groups_and_intervals(count: int, parts: int, seed: int, intervals: int) -> None:
     """Each has quantiles of its own, over however many sources the spans lie."""

@@ -54,7 +54,7 @@ def compared(tables: list[pa.Table], query: str) -> list[tuple[Any, Any]]:
     return [(one.labels, one.samples) for one in found.series]
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(35), deadline=None)
 @given(SPANS, SPANS, st.sampled_from(["{ }", "{ span.key-0 = nil }", "{ } >> { } || { }"]))
 def test_as_with_columns_of_their_own(some: list[Any], others: list[Any], spans: str) -> None:
     """Also of traces that lie in two sources, whose spans are only some of each."""
@@ -65,7 +65,7 @@ def test_as_with_columns_of_their_own(some: list[Any], others: list[Any], spans:
         assert compared([sealed(some, 0), sealed(others, 0)], query) == wanted
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(35), deadline=None)
 @given(SPANS)
 def test_columns_of_one_type_below_each_other(spans: list[Any]) -> None:
     table = sealed(spans, 0)
@@ -86,7 +86,7 @@ def test_columns_of_one_type_below_each_other(spans: list[Any]) -> None:
 ENTRIES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 8)), max_size=60)
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(ENTRIES, max_size=4), st.integers(2, 9), st.sampled_from([0, 8]))
 def test_several_attributes_are_counted_as_each_alone(
     sources: list[list[tuple[int, int, int]]], values_max: int, sparse: int

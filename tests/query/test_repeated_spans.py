@@ -78,7 +78,7 @@ def row_by_row(sources: Sequence[Sequence[Any]]) -> Counter[Any]:
     return Counter((row["trace_id"], row["span_id"]) for row in found if holders[row["trace_id"]] > 1)
 
 
-@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(requests=st.lists(REQUESTS, min_size=2, max_size=3), data=st.data())
 def test_as_row_by_row(requests: list[ExportTraceServiceRequest], data: st.DataObject) -> None:
     """Whatever sources the spans lie in, with and without kept digests, and when sources come and go."""

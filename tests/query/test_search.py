@@ -67,7 +67,7 @@ def test_window_in_a_gap_between_pieces() -> None:
     assert traces(search(split, SearchRequest(query="{ }", **window))) == ["t1"]
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=300), st.integers(1, 80), st.integers(1, 4))
 def test_true_newest(starts: list[int], limit: int, parts: int) -> None:
     """The newest N by the whole trace's start, ties by id, although a trace's first span may be in any source."""

@@ -39,7 +39,7 @@ def test_nothing_is_among_nothing() -> None:
     assert is_among(some[:0], some).tolist() == []
 
 
-@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(table=spans(), query=QUERIES | st.just("{ }"), limit=st.integers(0, 4), pages=st.booleans(), data=st.data())
 def test_settled(table: pa.Table, query: str, limit: int, pages: bool, data: st.DataObject) -> None:
     """Whoever has answered, and in whatever order: what is told is the beginning of the answer; the whole is whole."""

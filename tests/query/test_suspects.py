@@ -29,7 +29,7 @@ from tests.helpers.examples import examples
 from tests.query.golden import load_table
 from tests.query.strategies import END, LEAVES, QUERIES, START, STEP_NS, KeepingSource, spans
 
-SLOW = settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PARTS = 4
 Workers = Sequence[Sequence[Any]]
 

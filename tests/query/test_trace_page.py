@@ -30,7 +30,7 @@ def read(sources: list[TableSource], spans_max: int) -> list[dict[str, Any]]:
     return rows
 
 
-@settings(deadline=None, max_examples=examples(60))
+@settings(deadline=None, max_examples=examples(40))
 @given(
     spans=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=20, unique=True),
     parts=st.integers(1, 3),

@@ -30,7 +30,7 @@ from tests.query.golden import START_NS, load_table
 from tests.query.sources import MS, SPLIT, TRACES, sources, traces
 from tests.query.strategies import END, FILTERS, LEAVES, QUERIES, SERIES, START, STEP_NS, spans, split
 
-SLOW = settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COMPARE = FILTERS.map(lambda text: f"{{ }} | compare({text})")
 
 

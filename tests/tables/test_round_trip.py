@@ -58,7 +58,7 @@ def spans_of(groups: Iterable[ResourceSpans]) -> Counter[tuple[object, ...]]:
     return found
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     st.lists(REQUESTS, max_size=3),
     st.integers(1, 5),

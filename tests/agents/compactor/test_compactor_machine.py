@@ -88,5 +88,5 @@ class CompactionMachine(RuleBasedStateMachine):
             reader.check()
 
 
-CompactionMachine.TestCase.settings = settings(max_examples=examples(20), stateful_step_count=40, deadline=None)
+CompactionMachine.TestCase.settings = settings(max_examples=examples(15), stateful_step_count=40, deadline=None)
 TestCompaction = CompactionMachine.TestCase

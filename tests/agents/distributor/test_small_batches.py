@@ -69,7 +69,7 @@ def rows(encoded: Encoded) -> Counter[str]:
     return found
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(TENANTS), REQUESTS), min_size=1, max_size=5))
 def test_readers_find_what_columns_would_hold(requests: list[tuple[str, ExportTraceServiceRequest]]) -> None:
     bodies = [Request(tenant, message.SerializeToString()) for tenant, message in requests]

@@ -80,7 +80,7 @@ def test_what_the_client_hears():
     )
 
 
-@settings(max_examples=examples(15), deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(
     batches=st.lists(
         st.lists(st.tuples(st.integers(0, 4), st.integers(0, 60)), min_size=1, max_size=12), min_size=1, max_size=4

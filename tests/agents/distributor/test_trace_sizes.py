@@ -18,7 +18,7 @@ def charge(**sizes):
     return Charge(np.array([int(key[1:]) for key in sizes], np.uint64), np.array(list(sizes.values()), np.int64))
 
 
-@settings(max_examples=examples(20), deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     st.lists(
         st.dictionaries(st.integers(1, 200), st.integers(1, 1000), min_size=1, max_size=30), min_size=1, max_size=5

@@ -65,7 +65,7 @@ KINDS = st.lists(st.sampled_from(["u", "v", ""]), min_size=1, max_size=5)
 REQUESTS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "y", ""]), KINDS), min_size=1, max_size=6)
 
 
-@settings(max_examples=examples(15), deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(REQUESTS)
 def test_every_byte_once(requests):
     """Of each tenant the bytes of its requests, by service and kind of its spans, whatever comes together."""

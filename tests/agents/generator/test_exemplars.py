@@ -121,7 +121,7 @@ def test_edges_have_them():
 SPANS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(-50, 5), st.sampled_from([1, 3, 5, 700])), max_size=12)
 
 
-@settings(deadline=None, max_examples=examples(60))
+@settings(deadline=None, max_examples=examples(40))
 @given(st.lists(SPANS, min_size=1, max_size=5))
 def test_every_exemplar_is_a_span_of_its_series(batches):
     """Over any batches: of the series' service and bucket, younger than those that were pushed before."""

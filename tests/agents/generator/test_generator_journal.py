@@ -242,7 +242,7 @@ OPS = [
 OPS += ["lose partition", "gain partitions"]
 
 
-@settings(max_examples=examples(20), deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 23)), min_size=10, max_size=80))
 def test_exact_whatever_happens(tmp_path_factory, ops):
     """After any kills, lost answers, receivers that are away and rebalances, every receiver has every span once."""

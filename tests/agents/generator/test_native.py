@@ -90,7 +90,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 3), st.floats(1e-9, 1e4) | st.just(0.0)
 BATCHES = st.lists(st.tuples(st.integers(0, 2), ROWS), max_size=6)
 
 
-@settings(deadline=None, max_examples=examples(80))
+@settings(deadline=None, max_examples=examples(50))
 @given(BATCHES, st.sampled_from([1.1, 1.5, 3.0]), st.sampled_from([0, 1, 3, 20]), st.booleans(), st.data())
 def test_vectorised_is_row_by_row(batches, factor, buckets_max, weighted, data):
     """Over any partitions, batches and pushes between them, in both versions of the protocol."""

@@ -260,7 +260,7 @@ def test_renumbered_halves():
     assert one.values(TOTAL) == {("a", "b", "z"): 1}
 
 
-@settings(deadline=None, max_examples=examples(60))
+@settings(deadline=None, max_examples=examples(40))
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc"), st.sampled_from("xyz")), max_size=12),
     st.randoms(use_true_random=False),

@@ -83,7 +83,7 @@ SPANS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=examples(60))
+@settings(deadline=None, max_examples=examples(40))
 @given(st.lists(SPANS, max_size=5), st.integers(1, 3))
 def test_vectorised_is_row_by_row(batches, partitions):
     """Calls, sums and sizes are those that a loop over the spans finds, over any split into records."""

@@ -140,7 +140,7 @@ def _calls(receiver: StrictReceiver) -> float:
     return sum(one.samples[-1][1] for labels, one in receiver.series.items() if ("__name__", CALLS) in labels)
 
 
-@settings(deadline=None, max_examples=examples(60))
+@settings(deadline=None, max_examples=examples(40))
 @given(CONFIGS, st.lists(REQUESTS, max_size=3))
 def test_whatever_is_pushed_is_valid(config, steps):
     """A strict receiver takes it all, nothing fails, and no span is lost."""

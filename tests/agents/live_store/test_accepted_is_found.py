@@ -194,7 +194,7 @@ def check(bodies: list[tuple[str, bytes]]) -> int:
 
 
 @settings(
-    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(BODIES)
 def test_any_bytes(bodies: list[tuple[str, bytes]]) -> None:

@@ -247,7 +247,7 @@ GROUPS = st.builds(
 )
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(GROUPS)
 def test_json_is_protobufs_own(group):
     """Our JSON is what protobuf's json_format writes for the same message."""

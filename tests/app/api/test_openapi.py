@@ -60,7 +60,7 @@ schema = schemathesis.openapi.from_dict(yaml.safe_load(FILE.read_text()))
 
 
 @schema.parametrize()
-@settings(max_examples=examples(25), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_no_fault(case, address):
     """Any parameters, well-formed or not: an answer or the caller's error, never a 500."""
     case.call_and_validate(base_url=address, checks=[not_a_server_error])

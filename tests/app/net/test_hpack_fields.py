@@ -36,7 +36,7 @@ def as_the_receiver_does(decoder: hpack.Decoder, block: bytes) -> list[tuple[byt
 
 
 @given(st.lists(st.tuples(BLOCKS, EDITS), max_size=8), st.sampled_from([4096, 80, 0]), st.sampled_from([65_536, 300]))
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_is_what_the_library_decodes(sent, table_bytes, list_bytes):
     """Also of blocks that are damaged, until the connection ends."""
     encoder = hpack.Encoder()
@@ -58,7 +58,7 @@ def test_is_what_the_library_decodes(sent, table_bytes, list_bytes):
 
 
 @given(st.lists(st.binary(max_size=30), max_size=5))
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_bytes(blocks):
     ours, theirs = hpack.Decoder(), hpack.Decoder()
     for block in blocks:

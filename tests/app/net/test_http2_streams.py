@@ -31,7 +31,7 @@ def plain_block(number: int) -> bytes:
 
 
 @given(st.lists(st.lists(SENT, max_size=4), min_size=1, max_size=12), st.sampled_from([0, 80, 4096]))
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_remembered_block_is_what_hpack_decodes(requests, table_bytes):
     """Whatever is indexed, evicted or resized between two equal blocks."""
     encoder = hpack.Encoder()

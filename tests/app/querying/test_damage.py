@@ -350,7 +350,7 @@ async def test_over_http(tmp_path: Path) -> None:
         asked.close()
 
 
-@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_byte_changes(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Any object of the bucket, any byte or any length: right, or told. Never less, never a fault of the server."""

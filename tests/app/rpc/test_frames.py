@@ -23,7 +23,7 @@ FRAMES = st.builds(
 )
 
 
-@settings(max_examples=examples(50))
+@settings(max_examples=examples(30))
 @given(st.lists(FRAMES, max_size=4))
 def test_round_trip(frames: list[RpcFrame]) -> None:
     reader = FrameReader(1000)

@@ -128,7 +128,7 @@ def trees(draw):
 
 
 # No deadline: the first call builds the models' tables. An example costs what the whole file does, not what is set.
-@hypothesis.settings(max_examples=examples(40), deadline=None)
+@hypothesis.settings(max_examples=examples(25), deadline=None)
 @given(trees())
 def test_what_is_dumped_loads_as_the_same(tree):
     """Settings → YAML → settings changes nothing but relative paths, which are resolved once."""

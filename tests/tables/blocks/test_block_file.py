@@ -182,7 +182,7 @@ def test_a_missing_file_is_damage_as_ever(tmp_path: Path, pool: ThreadPoolExecut
         search(sources, SearchRequest(query='{ name = "n1" }', limit=10_000))
 
 
-@settings(max_examples=examples(50), deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     here=st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=300, unique=True),
     asked=st.lists(st.binary(min_size=16, max_size=16), max_size=50, unique=True),

@@ -40,7 +40,7 @@ def array(raw: bytes) -> np.ndarray:
     return np.sort(np.frombuffer(raw, "S16"))
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(65), deadline=None)
 @given(st.sets(st.binary(min_size=16, max_size=16) | st.integers(0, 300).map(lambda n: n.to_bytes(16, "little"))))
 def test_every_id_that_is_there_passes(ids: set[bytes]) -> None:
     data = make_filter(array(b"".join(ids)))
@@ -107,7 +107,7 @@ def test_small_filters_are_in_the_meta_and_large_ones_in_an_object() -> None:
     assert (meta.files[2].trace_id_min, meta.files[2].trace_id_max) == ("", "")
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.data())
 def test_any_other_byte_is_damage(data: st.DataObject) -> None:
     meta, object_ = block_of([IDS["random"](400)])

@@ -134,7 +134,7 @@ def test_a_storage_that_is_away_rules_out_nothing(store: CountingStore, pool: Th
     assert asked.files_with(store, metas, trace_id(5)) == []
 
 
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.lists(st.lists(st.sets(st.integers(0, 2000), min_size=1, max_size=600), min_size=1, max_size=3), max_size=4))
 def test_no_file_with_the_trace_is_left_out(tmp_path_factory, pool, blocks: list[list[set[int]]]) -> None:
     """Inline or not, old (without filters and ranges) or new; with few others."""

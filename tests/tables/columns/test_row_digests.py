@@ -25,7 +25,7 @@ def columns(request: ExportTraceServiceRequest, columns_max: int) -> dict[str, A
 
 
 @given(REQUESTS, st.integers(0, 3))
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_attributes_without_columns(request: ExportTraceServiceRequest, columns_max: int) -> None:
     """The overflow holds the same values."""
     every = columns(request, 1000)

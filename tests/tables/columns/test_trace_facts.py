@@ -161,7 +161,7 @@ def test_roots_that_share_an_id() -> None:
             assert trace.root_name == "short"
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.data())
 def test_facts_are_the_same_in_any_order_and_parts(data: st.DataObject) -> None:
     """Whatever spans a trace has: sealed as they came, in another order, or put together from parts."""

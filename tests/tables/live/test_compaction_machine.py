@@ -239,5 +239,5 @@ def spans_of(sources: list[Any], tenant: str) -> list[tuple[str, bytes]]:
     return [(tenant, span) for source in sources for span in source.read(["span_id"])["span_id"].to_pylist()]
 
 
-CompactionMachine.TestCase.settings = settings(max_examples=examples(10), stateful_step_count=40, deadline=None)
+CompactionMachine.TestCase.settings = settings(max_examples=examples(6), stateful_step_count=40, deadline=None)
 TestCompactionMachine = CompactionMachine.TestCase

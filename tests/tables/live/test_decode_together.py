@@ -33,7 +33,7 @@ def rows(batches: list[pa.RecordBatch]) -> Counter[str]:
     return Counter(str(row) for one in batches for row in one.to_pylist())
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.sampled_from([*GOOD, *GOOD, *GOOD, *WRONG.values(), *WRONG_IN_OLD_FORM]), max_size=12))
 def test_as_each_alone(values: list[bytes]) -> None:
     """The same rows, and the same records are refused: also those whose nulls are seen only when they are joined."""

@@ -29,7 +29,7 @@ def sealed(records: list[HeadRecord]) -> list[dict[str, Any]] | None:
     return None if table is None else table.select(sorted(table.column_names)).to_pylist()
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(REQUESTS, min_size=2, max_size=8))
 def test_the_same_segment(requests: list[Any]) -> None:
     records = [head_record(number, one.SerializeToString()) for number, one in enumerate(requests)]

@@ -5,5 +5,5 @@ from hypothesis import settings
 from tests.helpers.examples import examples
 from tests.helpers.live.live_machine import LiveMachine
 
-LiveMachine.TestCase.settings = settings(max_examples=examples(15), stateful_step_count=30, deadline=None)
+LiveMachine.TestCase.settings = settings(max_examples=examples(9), stateful_step_count=30, deadline=None)
 TestLiveMachine = LiveMachine.TestCase

@@ -82,7 +82,7 @@ def facts_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     }
 
 
-@settings(max_examples=examples(45), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     st.lists(REQUESTS, min_size=1, max_size=4),
     st.lists(st.integers(0, 3), max_size=3),

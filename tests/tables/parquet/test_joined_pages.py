@@ -52,7 +52,7 @@ def loaded(data: Any, rows: int) -> LoadedFile:
     return load(SmallFile("file", len(data), rows, None), data)
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     tables=st.lists(st.lists(ROWS, min_size=1, max_size=12), min_size=2, max_size=5),
     writers=st.lists(st.sampled_from([to_parquet, to_parquet, encoded, repeated]), min_size=5, max_size=5),

@@ -139,7 +139,7 @@ def test_the_directory_of_a_large_file_has_a_checksum_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("checks_tail", [True, False])
-@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(130), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_changed_bit_is_noticed(at: float, bit: int, checks_tail: bool) -> None:
     """With the checksum of the tail anywhere; without it at least in what the directory's own checksum covers."""

@@ -176,7 +176,7 @@ def found(sources: list[Any]) -> Seen:
     return seen
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(requests(), st.lists(REDACTIONS, max_size=2), st.sampled_from([0, 2, 100]))
 def test_what_is_left_is_what_nobody_named(
     message: ExportTraceServiceRequest, redactions: list[Redaction], columns_max: int
@@ -299,7 +299,7 @@ def answer(sources: list[Any], query: str) -> Any:
     ]
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(requests(), st.lists(REDACTIONS, min_size=1, max_size=2), st.sampled_from(QUERIES))
 def test_queries_see_what_is_left(message: ExportTraceServiceRequest, redactions: list[Redaction], query: str) -> None:
     """Over a file that still has it as over one that was written anew."""

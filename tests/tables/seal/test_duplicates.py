@@ -161,7 +161,7 @@ def test_thousands_of_near_duplicates_take_no_square_of_time() -> None:
     assert seal([batch(made)]).num_rows == 10_000
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(REQUESTS, min_size=1, max_size=3))
 def test_sealed_twice_is_sealed_once(requests: list[ExportTraceServiceRequest]) -> None:
     """Whatever is in the spans."""

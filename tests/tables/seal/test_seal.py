@@ -28,7 +28,7 @@ def rows_of(table: pa.Table, columns: list[str]) -> list[str]:
     )
 
 
-@settings(max_examples=examples(50), deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(REQUESTS, min_size=1, max_size=3))
 def test_equals_row_by_row(requests: list[ExportTraceServiceRequest]) -> None:
     """Fixed columns, facts of traces, and a column per attribute: as the slow way makes them."""
@@ -45,7 +45,7 @@ def test_equals_row_by_row(requests: list[ExportTraceServiceRequest]) -> None:
     assert rows_of(got, shown) == rows_of(want, shown)
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(REQUESTS, min_size=1, max_size=3))
 def test_form(requests: list[ExportTraceServiceRequest]) -> None:
     """The table has the schema's columns and types, and is sorted by trace, then start."""

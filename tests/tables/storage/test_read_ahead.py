@@ -127,7 +127,7 @@ _RANGES = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 40)), min_size=1,
 _STEPS = st.lists(st.tuples(st.booleans(), _PATHS, _RANGES), max_size=12)
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(65), deadline=None)
 @given(steps=_STEPS, room=st.integers(0, 100))
 def test_any_order_gives_the_right_bytes_and_leaves_none(
     pool: ThreadPoolExecutor, steps: list[tuple[bool, str, list[Range]]], room: int

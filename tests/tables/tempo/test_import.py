@@ -32,7 +32,7 @@ from tests.strategies import REQUESTS
 VERSIONS = ("vParquet4", "vParquet5")
 
 
-@settings(max_examples=examples(25))
+@settings(max_examples=examples(15))
 @given(st.lists(REQUESTS, min_size=1, max_size=3), st.sampled_from(VERSIONS))
 def test_traces_of_several_blocks_are_found_whole(requests: list[ExportTraceServiceRequest], version: str) -> None:
     with TemporaryDirectory() as name:

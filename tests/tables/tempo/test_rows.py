@@ -34,7 +34,7 @@ def imported(folder: Path) -> list[ResourceSpans]:
     return to_resource_spans(seal(batches)) if batches else []
 
 
-@settings(max_examples=examples(20))
+@settings(max_examples=examples(15))
 @given(st.lists(REQUESTS, min_size=1, max_size=3), st.sampled_from(["vParquet4", "vParquet5"]), st.booleans())
 def test_a_block_gives_back_what_it_was_made_of(
     requests: list[ExportTraceServiceRequest],

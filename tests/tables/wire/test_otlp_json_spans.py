@@ -59,7 +59,7 @@ def in_request(*spans: Any) -> bytes:
     return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
 
 
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(REQUESTS)
 def test_what_sdks_send(message: ExportTraceServiceRequest) -> None:
     body = json.dumps(as_json(message)).encode()
@@ -96,7 +96,7 @@ STATUS = st.dictionaries(st.sampled_from(["code", "message", "deprecated"]), SCA
 EVENT = st.dictionaries(st.sampled_from(["name", "timeUnixNano", "droppedAttributesCount", "time_unix_nano"]), SCALAR)
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(195), deadline=None)
 @given(st.dictionaries(FIELDS, st.one_of(ANY, STATUS, st.lists(EVENT, max_size=2)), max_size=5), st.lists(PAIR))
 def test_anything(fields: dict[str, Any], attributes: list[Any]) -> None:
     """The quick way never reads what the slow one refuses or reads otherwise."""
@@ -104,7 +104,7 @@ def test_anything(fields: dict[str, Any], attributes: list[Any]) -> None:
     assert repr(read(body)) == repr(slowly(body))  # NaN differs from itself
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(65), deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["attributes", "droppedAttributesCount", "entityRefs"]), st.lists(PAIR) | ANY),
     st.dictionaries(st.sampled_from(["name", "version", "attributes", "x"]), st.lists(PAIR) | ANY),

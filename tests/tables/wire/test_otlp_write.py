@@ -374,7 +374,7 @@ def expected(row: dict) -> dict:
     return out
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=6))
 def test_round_trip(rows):
     """Whatever the rows hold comes back from the protobuf: every field, every attribute, every span once."""

@@ -51,7 +51,7 @@ def same(value: Any) -> Any:
     return [same(one) for one in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(message=REQUESTS, size=st.integers(min_value=1, max_value=3000))
 def test_pieces_hold_what_the_request_held(message: ExportTraceServiceRequest, size: int) -> None:
     """Decoded one after the other they are the request's rows, in order, however small they are."""
@@ -72,7 +72,7 @@ def test_resource_behind_its_spans() -> None:
     assert same(rows(pieces)) == same(rows([body]))
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(65), deadline=None)
 @given(body=st.binary(max_size=60) | st.binary(max_size=60).map(in_scope))
 def test_any_bytes(body: bytes) -> None:
     """What is no request is a WireError, never another."""
