@@ -133,9 +133,10 @@ class ParquetSource:
         return self.known_trace_count or len(self.traces().ids)
 
     def verify(self) -> None:
-        """Reads the whole file, column by column. Raises: DamagedError, StorageError"""
-        for column in self._opened().leaves:
-            self._decode([column], keep=False)
+        """Reads the whole file, column by column, as its footer says. Raises: DamagedError, StorageError"""
+        opened = self._opened()
+        for column in opened.names:
+            opened.decode([column])
         if self.rows:
             self._pages()
         size = self._open_file().size()
