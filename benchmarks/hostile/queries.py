@@ -1,6 +1,7 @@
 """Fuzzed queries over wide data against `stretto run`, with a steady load beside them and little memory.
 
     python -m benchmarks.hostile.queries --queries 20000 --seed 1
+    python -m benchmarks.hostile.queries --queries 1000 --apart     # distributor and all else in two processes
 
 Fails where an answer is 500 or missing, the worker ends or has more than its memory, or acknowledgements take twice as
 long as without queries.
@@ -12,11 +13,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -27,7 +29,9 @@ from benchmarks.hostile.query_clients import TIMEOUT_S, Asking, Seen, ask_all
 from benchmarks.hostile.wide import Wide
 from benchmarks.load import EXPORT, percentiles_ms
 from benchmarks.queries.stalls import METRIC, all_buckets, longest_ms, longest_parts_ms
+from tests.harness.client import eventually
 from tests.harness.cluster import BenchError, Cluster
+from tests.harness.other_process import OtherProcess
 
 # Those that docs/security.md names for a worker of 2 GB.
 SETTINGS: Final = {
@@ -36,6 +40,7 @@ SETTINGS: Final = {
     "STRETTO_QUERY__MEMORY_TOTAL_BYTES_MAX": str(256 << 20),
     "STRETTO_QUERY__COLUMN_CACHE_BYTES_MAX": str(192 << 20),
 }
+ALL_ELSE: Final = "live-store,metrics-generator,compactor,query-frontend,querier"
 LOAD_EVERY_S: Final = 0.1
 # Few: what the load has sent would soon be most of what each query reads.
 LOAD_SPANS: Final = 20
@@ -124,6 +129,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="another environment variable of the server"
     )
+    parser.add_argument("--apart", action="store_true", help="the distributor in a process of its own")
     parser.add_argument("--log", type=Path, help="file for what each query took, as lines of JSON")
     given = parser.parse_args(argv)
     start_ns = time.time_ns() - 3_600 * 10**9
@@ -135,27 +141,56 @@ def main(argv: list[str]) -> int:
         start_ns=start_ns,
         seed=given.seed,
     )
-    settings = {**SETTINGS, **dict(one.split("=", 1) for one in given.set)}
+    settings = {**SETTINGS, **({"TARGET": "distributor"} if given.apart else {})}
+    settings |= dict(one.split("=", 1) for one in given.set)
     return one_run(settings, lambda cluster: _run(cluster, wide, given))
 
 
+class AskedProcess(NamedTuple):
+    """The process that answers queries. is_alive: whether it has not been replaced"""
+
+    url: str
+    pid: int
+    is_alive: Callable[[], bool]
+
+
+@contextmanager
+def _process(cluster: Cluster, *, apart: bool) -> Iterator[AskedProcess]:
+    """The worker of the cluster, or one more process that does all but to receive."""
+    if apart:
+        with OtherProcess(cluster, cluster.data_dir.parent, ALL_ELSE) as other:
+            eventually(other.client().ready, bool, SETTLE_S, "not ready")
+            yield AskedProcess(other.http_url, other.pid, lambda: not other.ended)
+        return
+
+    def pids() -> list[int]:
+        return [one.pid for one in cluster.processes() if one.name == "worker"]
+
+    (pid,) = pids()
+    yield AskedProcess(cluster.http_url, pid, lambda: pids() == [pid])
+
+
 def _run(cluster: Cluster, wide: Wide, given: argparse.Namespace) -> list[str]:
-    (worker,) = [one for one in cluster.processes() if one.name == "worker"]
+    with _process(cluster, apart=given.apart) as worker:
+        return _run_against(worker, cluster.otlp_address, wide, given)
+
+
+def _run_against(worker: AskedProcess, otlp_address: str, wide: Wide, given: argparse.Namespace) -> list[str]:
     dog = Watchdog(worker.pid, given.megabytes << 20)
     dog.start()
-    sent = _fill(cluster.otlp_address, wide)
+    sent = _fill(otlp_address, wide)
     print(f"sent {sent} spans for each of {len(TENANTS)} tenants; seed {given.seed}", flush=True)
-    load = Load(cluster.otlp_address, wide)
+    load = Load(otlp_address, wide)
     load.start()
     time.sleep(QUIET_S)
-    quiet, before = list(load.ack_s), all_buckets(cluster.http_url)
+    quiet, before = list(load.ack_s), all_buckets(worker.url)
     print(f"worker before the queries: {dog.now_bytes >> 20} MB resident, {dog.peak_bytes >> 20} at most", flush=True)
     began_s = time.monotonic()
     asking = Asking(given.seed, given.queries, given.clients, given.skip, given.minutes)
-    seen = ask_all(cluster.http_url, wide, asking)
+    seen = ask_all(worker.url, wide, asking)
     took_s, busy = time.monotonic() - began_s, load.ack_s[len(quiet) :]
     load.finish.set()
-    after = all_buckets(cluster.http_url)
+    after = all_buckets(worker.url)
     dog.finish.set()
     if given.log is not None:
         names = ("took_s", "kind", "status", "text")
@@ -163,8 +198,7 @@ def _run(cluster: Cluster, wide: Wide, given: argparse.Namespace) -> list[str]:
     _report(seen, took_s, quiet, busy, dog)
     print(f"event loop late by at most {longest_ms(before[METRIC], after[METRIC]):g} ms:", end=" ")
     print(", ".join(f"{name} {ms:g} ms" for name, ms in longest_parts_ms(before, after).items()))
-    now = [one.pid for one in cluster.processes() if one.name == "worker"]
-    return list(_problems(seen, quiet, busy, load, dog, alive=now == [worker.pid] and not dog.gone))
+    return list(_problems(seen, quiet, busy, load, dog, alive=worker.is_alive() and not dog.gone))
 
 
 def _fill(address: str, wide: Wide) -> int:
