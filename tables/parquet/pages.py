@@ -20,18 +20,22 @@ import numpy as np
 
 from tables.columns.varint import unsigned_varints
 from tables.parquet import thrift
+from tables.parquet.directory import Directory
 from tables.parquet.footer import (
     END_BYTES,
     MAGIC,
     ColumnChunk,
+    ColumnSchema,
     column_chunk,
     file_end,
     parse_footer,
     row_group,
 )
+from tables.parquet.layout import layout
 
 # A PageLocation, as Arrow and Stretto write it: the headers of its fields, with a number behind each, and its end.
 _LOCATION: Final = np.array([0x16, 0, 0x15, 0, 0x16, 0, 0], np.uint64)
+_PLACES_HEADER: Final = 0x19  # of an OffsetIndex's first field, a list
 # Bytes between two wanted ranges that are read along with them: less than another request costs.
 _HOLE_BYTES_MAX: Final = 256 << 10
 
@@ -137,16 +141,22 @@ class _Spans:
 # ---- where the pages lie
 
 
-def parse_pages(tail: bytes, offset: int) -> Pages:
-    """The pages of a file. Without columns: the file has no offset index.
+def parse_pages(tail: bytes, offset: int, directory: Directory | None = None) -> Pages:
+    """The pages of a file. Without columns: the file has no offset index. Raises: IndexError, ValueError
 
-    tail: the file's bytes from `offset` on, which is after its pages
+    tail: the file's bytes from `offset` on, which is after its pages. directory: of the file; None: not known
     """
+    if directory is not None and (found := _by_directory(tail, directory)) is not None:
+        return found
     size = int.from_bytes(tail[-END_BYTES:-4], "little")
     rows, columns, chunks, created_by = parse_footer(tail, len(tail) - END_BYTES - size)
     if not chunks or any(chunk.index < offset for chunk in chunks):
         return Pages(b"", (0, rows), {})
     leaves = list(map(_leaf, chunks, _all_places(chunks, tail, offset)))
+    return _pages(rows, columns, leaves, created_by)
+
+
+def _pages(rows: int, columns: Iterable[ColumnSchema], leaves: Sequence[_Leaf], created_by: bytes) -> Pages:
     # Large values, and dictionaries that grew too large, begin pages of their own: where most begin counts.
     starts = Counter(leaf.starts for leaf in leaves).most_common(1)[0][0]
     found: dict[str, _Column] = {}
@@ -160,9 +170,57 @@ def parse_pages(tail: bytes, offset: int) -> Pages:
 
 
 def _leaf(chunk: ColumnChunk, places: Sequence[Sequence[int]]) -> _Leaf:
+    return _leaf_with(chunk.head, chunk.values, chunk.dictionary or None, places)
+
+
+def _leaf_with(head: bytes, values: int, dictionary: int | None, places: Sequence[Sequence[int]]) -> _Leaf:
     ends = [place[0] + place[1] for place in places[-1:]]
     starts = tuple(place[2] for place in places)
-    return _Leaf(chunk.head, chunk.values, chunk.dictionary or None, (*(place[0] for place in places), *ends), starts)
+    return _Leaf(head, values, dictionary, (*(place[0] for place in places), *ends), starts)
+
+
+def _by_directory(tail: bytes, directory: Directory) -> Pages | None:
+    """Without the footer, which it takes longer to parse than to decode the pages of a trace; None: the offset indexes
+    do not lie one behind the other in front of all else, as a merge writes them.
+    """
+    columns, leaves = [], []
+    for name in directory.numbers:
+        known, first = layout(name), directory.first_leaf(name)
+        assert known is not None  # a directory has columns of the span table only
+        columns.append(ColumnSchema(name, known.elements, known.element_count, len(known.paths)))
+        leaves += [directory.leaf(first + number, path) for number, (_, path) in enumerate(known.paths)]
+    all_places = _places_in_order(tail, len(leaves))
+    if all_places is None:
+        return None
+    for leaf, places in zip(leaves, all_places, strict=True):
+        begin, end = leaf.start + leaf.dictionary_bytes, leaf.start + leaf.size_bytes
+        if not places or places[0][0] != begin or places[-1][0] + places[-1][1] != end:
+            return None
+    made = [
+        _leaf_with(leaf.head, leaf.values, leaf.start if leaf.dictionary_bytes else None, places)
+        for leaf, places in zip(leaves, all_places, strict=True)
+    ]
+    return _pages(directory.rows, columns, made, b"")
+
+
+def _places_in_order(tail: bytes, count: int) -> list[list[list[int]]] | None:
+    """As `page_places`, of so many offset indexes one behind the other; None: there are not so many."""
+    # Each number of a place, each header of its fields and its end is a varint.
+    number_ends = np.flatnonzero(np.frombuffer(tail, np.uint8) < 0x80).tolist()
+    at, bodies, counts = 0, [], []
+    try:
+        for _ in range(count):
+            reader = thrift.ThriftReader(tail, at + 1)
+            counts.append(len(reader.structs()))
+            begin = reader.at
+            end = number_ends[bisect_left(number_ends, begin) + len(_LOCATION) * counts[-1] - 1] + 1
+            if tail[at] != _PLACES_HEADER or tail[end] != 0:
+                return None
+            bodies.append(tail[begin:end])
+            at = end + 1
+    except (IndexError, ValueError):
+        return None
+    return _located(bodies, counts)
 
 
 def _all_places(chunks: Sequence[ColumnChunk], tail: bytes, offset: int) -> list[list[list[int]]]:
@@ -172,10 +230,16 @@ def _all_places(chunks: Sequence[ColumnChunk], tail: bytes, offset: int) -> list
         reader = thrift.ThriftReader(tail, chunk.index - offset + 1)
         counts.append(len(reader.structs()))
         bodies.append(tail[reader.at : chunk.index - offset + chunk.index_bytes - 1])
+    found = _located(bodies, counts)
+    return [page_places(tail, chunk.index - offset) for chunk in chunks] if found is None else found
+
+
+def _located(bodies: Sequence[bytes], counts: Sequence[int]) -> list[list[list[int]]] | None:
+    """The places of each leaf. In: its PageLocations, and how many; None: they have other fields than are known here"""
     numbers = unsigned_varints(b"".join(bodies))
     places = numbers.reshape(-1, len(_LOCATION)) if len(numbers) == len(_LOCATION) * sum(counts) else None
     if places is None or bool((places[:, ::2] != _LOCATION[::2]).any()):
-        return [page_places(tail, chunk.index - offset) for chunk in chunks]
+        return None
     # None of the numbers is less than 0.
     found = (places[:, 1::2] >> np.uint64(1)).tolist()
     ends = np.cumsum(counts).tolist()

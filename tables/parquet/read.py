@@ -292,7 +292,7 @@ class ParquetSource:
                 start = max(map(sum, self._opened().chunks(list(self._file().names))))
                 end = self._bytes(start, size)
             try:
-                pages = parse_pages(bytes(end), size - len(end))
+                pages = parse_pages(bytes(end), size - len(end), self._end.directory(self.rows))
             except (IndexError, ValueError) as err:
                 raise DamagedError(self.name, f"has an offset index that cannot be read: {err}") from err
             self._cache.put(key, pages, pages.nbytes)

@@ -14,14 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.columns.arrays import take_rows
-from tables.parquet.directory import read_directory
+from tables.parquet.directory import directory_of_tail, read_directory, with_directory
 from tables.parquet.encode_column import encode_flat
 from tables.parquet.encode_file import encode_parquet, encode_rows
 from tables.parquet.encode_lists import encode_sparse_lists
 from tables.parquet.flat_levels import FlatLevels
+from tables.parquet.pages import Pages, _by_directory
 from tables.parquet.read_whole import read_whole
 from tables.parquet.write import key_values, with_statistics, written_by_arrow
 from tables.schema import EVENT, LINK
+from tables.storage.checksum import tail_of
 from tests.helpers.blocks.parquet_files import bits, plain, source_of, span_tables
 from tests.helpers.files import file_of
 from tests.query.golden import load_table
@@ -35,6 +37,16 @@ def statistics_of(file: pq.ParquetFile, number: int) -> Any:
         return None
     bounds = (repr(found.min), repr(found.max)) if found.has_min_max else None
     return found.null_count, bounds
+
+
+def pages_by_directory(data: pa.Buffer, table: pa.Table) -> Pages:
+    whole = with_directory(data, table)
+    tail = whole.slice(whole.size - tail_of(whole).size_bytes)
+    directory = directory_of_tail(tail)
+    assert directory is not None
+    found = _by_directory(tail.to_pybytes(), directory)
+    assert found is not None
+    return found
 
 
 def test_a_dictionary_that_grew_too_large_has_pages_of_both_kinds() -> None:
@@ -75,6 +87,8 @@ def test_is_read_as_arrows_own(table: pa.Table, page_rows: int) -> None:
         assert own.column(number).has_offset_index
     source = source_of(data, table.num_rows)
     pages = source._pages()
+    found_places = pages_by_directory(data, table)
+    assert (found_places.starts, found_places.columns) == (pages.starts, pages.columns)
     assert pages.starts == (*range(0, table.num_rows, page_rows), table.num_rows)
     for first in range(0, table.num_rows, 7):
         end = min(first + 9, table.num_rows)
