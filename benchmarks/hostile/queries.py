@@ -40,7 +40,7 @@ SETTINGS: Final = {
     "STRETTO_QUERY__MEMORY_TOTAL_BYTES_MAX": str(256 << 20),
     "STRETTO_QUERY__COLUMN_CACHE_BYTES_MAX": str(192 << 20),
 }
-ALL_ELSE: Final = "live-store,metrics-generator,compactor,query-frontend,querier"
+ALL_ELSE: Final = "live-store,compactor,query-frontend,querier"
 LOAD_EVERY_S: Final = 0.1
 # Few: what the load has sent would soon be most of what each query reads.
 LOAD_SPANS: Final = 20
