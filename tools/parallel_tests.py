@@ -25,7 +25,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 LOGS: Final = ROOT / "build" / "tests"
-WAITING_LANES: Final = 3  # a cluster takes less than half a processor
+WAITING_LANES: Final = 2  # a cluster takes about half a processor
 NICENESS: Final = 5  # of what computes
 SLOWEST_SHOWN: Final = 15  # in the log of each process
 # A plugin whose import takes 2 s of CPU, and the one file that needs it.
@@ -51,8 +51,6 @@ class Share:
 SHARES: Final = (
     Share("cluster", ("cluster",), waits=True),  # what shares one cluster, and files that no other share names
     Share("ui", ("ui",), waits=True),
-    Share("storage", ("tables/storage",), waits=True),
-    Share("querying", ("app/querying",), waits=True),
     Share("cluster-security", ("cluster/test_kafka_security.py",), waits=True),
     Share("cluster-stalls", ("cluster/test_stalls.py",), waits=True),
     Share("cluster-chaos", ("cluster/test_chaos.py", "cluster/test_rolling_upgrade.py"), waits=True),
@@ -71,6 +69,8 @@ SHARES: Final = (
     Share("tables", ("tables",)),
     Share("app", ("app",)),
     Share("agents", ("agents",)),
+    Share("storage", ("tables/storage",)),
+    Share("querying", ("app/querying",)),
     Share("benchmarks", ("benchmarks", "fuzz")),
     Share("rest", ("",)),
 )
