@@ -54,7 +54,7 @@ class _Range(Sequence[T]):
 
 
 class LargeSpans(_Range[SpanMatch]):
-    """Spans of one spanset."""
+    """The spans of a spanset with more than `LARGE_SPANS` of them, made while they are looked at."""
 
     __slots__ = ()
 

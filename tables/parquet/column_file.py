@@ -11,14 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tables.columns import overflow
 from tables.columns.arrays import one_array
 from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
 from tables.parquet.directory import Bounds, Directory, LeafPlace
 from tables.parquet.file_columns import KEY_LEAF, ColumnShape, Range, innermost, is_many
 from tables.parquet.footer import MAGIC, column_chunk, file_end, row_group
-from tables.parquet.layout import ColumnLayout, column_type, layout
+from tables.parquet.layout import column_type, dictionary_leaves, known_layout
 from tables.storage.object_store import RangeFile
 
 
@@ -48,37 +47,31 @@ class DirectoryFile:
         return [chunk for column in columns for chunk in self.directory.chunks(column)]
 
     def shape(self, column: str) -> ColumnShape:
-        return ColumnShape(column_type(column), len(_layout(column).paths))
+        return ColumnShape(column_type(column), len(known_layout(column).paths))
 
     def hidden(self) -> frozenset[str]:
         return frozenset(self.directory.hidden)
 
     def decode(self, columns: Sequence[str]) -> list[Any]:
-        leaves = [leaf for column in columns for leaf in self._leaves(column)]
-        texts = [column for column in columns if column_type(column) == pa.string()]
-        texts += overflow.DICTIONARIES if overflow.COLUMN in columns else ()
+        leaves = [leaf for column in columns for leaf in self.directory.leaves(column)]
         with reading(self.name, "cannot be read"):
             file = self._part(columns, leaves, range(len(leaves)))
-            table = self._decoded(file, texts, range(len(leaves)))
+            table = self._decoded(file, dictionary_leaves(columns), range(len(leaves)))
         arrays = [one_array(table.column(column)) for column in columns]
         check_codes(self.name, arrays)
         return arrays
 
     def entry_count(self, column: str) -> int:
-        return self._leaves(column)[_key_leaf(column)].values
+        return self.directory.leaves(column)[_key_leaf(column)].values
 
     def entry_keys(self, column: str) -> Any:
         number = _key_leaf(column)
         with reading(self.name, "cannot be read"):
-            file = self._part([column], self._leaves(column), [number])
-            table = self._decoded(file, [_layout(column).paths[number][0]], [number])
+            file = self._part([column], self.directory.leaves(column), [number])
+            table = self._decoded(file, [known_layout(column).paths[number][0]], [number])
         keys = innermost(table.column(0))
         check_codes(self.name, [keys])
         return keys
-
-    def _leaves(self, column: str) -> list[LeafPlace]:
-        first = self.directory.first_leaf(column)
-        return [self.directory.leaf(first + number, path) for number, (_, path) in enumerate(_layout(column).paths)]
 
     def _part(self, columns: Sequence[str], leaves: Sequence[LeafPlace], wanted: Collection[int]) -> bytes:
         """A Parquet file of these columns. wanted: numbers of the leaves whose bytes it has, the others are described
@@ -90,7 +83,7 @@ class DirectoryFile:
             chunks.append(column_chunk(leaf.head, leaf.values, at, leaf.dictionary_bytes, leaf.size_bytes))
             at += leaf.size_bytes if number in wanted else 0
         rows = self.directory.rows
-        described = [(known.elements, known.element_count) for known in map(_layout, columns)]
+        described = [(known.elements, known.element_count) for known in map(known_layout, columns)]
         return b"".join([MAGIC, *parts, file_end(described, [row_group(chunks, at - len(MAGIC), rows)], rows)])
 
     def _decoded(self, file: bytes, texts: Sequence[str], leaves: Collection[int]) -> Any:
@@ -104,11 +97,5 @@ class DirectoryFile:
         return table
 
 
-def _layout(column: str) -> ColumnLayout:
-    known = layout(column)
-    assert known is not None  # a directory has columns of the span table only
-    return known
-
-
 def _key_leaf(column: str) -> int:
-    return next(number for number, (path, _) in enumerate(_layout(column).paths) if path.endswith(KEY_LEAF))
+    return next(number for number, (path, _) in enumerate(known_layout(column).paths) if path.endswith(KEY_LEAF))

@@ -26,7 +26,7 @@ from zlib_ng import zlib_ng
 from tables.columns import overflow
 from tables.columns.arrays import list_values, one_array, spread_bytes
 from tables.parquet.footer import MAGIC, footer_start
-from tables.parquet.layout import Storing, layout, leaf_head, storing
+from tables.parquet.layout import Storing, known_layout, layout, leaf_head, storing
 from tables.schema import SCHEMA_VERSION
 
 # A larger file is opened as any Parquet file where something of it is decoded.
@@ -155,6 +155,11 @@ class Directory:
             leaf_head(storing, path),
             storing.codec,
         )
+
+    def leaves(self, column: str) -> list[LeafPlace]:
+        """Where the leaves of a column lie, in their order."""
+        first = self.first_leaf(column)
+        return [self.leaf(first + number, path) for number, (_, path) in enumerate(known_layout(column).paths)]
 
     def flat(self, column: str) -> tuple[int, int, int, Storing]:
         """The place of a column of one leaf: its start, the bytes of its pages and of those its dictionary."""

@@ -53,11 +53,11 @@ class FileColumns(Protocol):
         ...
 
     def shape(self, column: str) -> ColumnShape:
-        """What the column is."""
+        """The type of the column, and into how many leaves Parquet splits it."""
         ...
 
     def decode(self, columns: Sequence[str]) -> list[Any]:
-        """The columns, texts as DictionaryArray."""
+        """All rows of the columns, in the order of `columns`. A column of texts is a DictionaryArray."""
         ...
 
     def entry_count(self, column: str) -> int:

@@ -15,6 +15,7 @@ from tables.columns.trace_index import TraceIndex
 from tables.columns.types import Bools, Int64s, UInt64s
 from tables.columns.whole_traces import FACT_BASE, FACT_COLUMNS
 from tables.parquet.directory import Bounds, Directory
+from tables.parquet.file_columns import KEY_LEAF
 from tables.parquet.group_columns import column_of, facts_of, replaced, sortable
 from tables.parquet.group_facts import GroupFacts, group_facts
 from tables.parquet.group_rows import GroupRows, Ties, group_rows
@@ -34,7 +35,6 @@ _KEPT: Final = "\0kept "
 # Rows of many columns, of few of the files: read file by file. For fewer columns the next query will ask again.
 _MANY_COLUMNS: Final = 12
 _FEW_FILES: Final = 4
-_KEY_LEAF: Final = ".attributes.list.element.key"
 _IN_USE_S: Final = 60.0
 # A column is decoded, put below the others, and put in order.
 _COPIES: Final = 2
@@ -157,7 +157,7 @@ class GroupSource:
     def entry_keys(self, column: str) -> Any:
         """The attribute keys of events or links, as DictionaryArray. Of all leaves only that of the keys is read."""
         files = [file for file in self.load() if column in file.directory.numbers]
-        lists = decode(files, column, [_KEY_LEAF])
+        lists = decode(files, column, [KEY_LEAF])
         return list_values(list_values(lists).field("attributes")).field("key").dictionary_encode()
 
     def sparse(self) -> overflow.SparseColumns:

@@ -1,5 +1,6 @@
 """How Parquet writes a column of the span table: its name fixes its type, and so what a footer says of it."""
 
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -7,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tables.columns import overflow
 from tables.parquet import thrift
 from tables.parquet.footer import footer_start, parse_footer
 from tables.schema import ATTRIBUTE_TYPES, FIXED, OPTIONAL, parse_attribute_column
@@ -68,6 +70,19 @@ def layout(column: str) -> ColumnLayout | None:
     """How Arrow writes the column; None: it is none of the span table."""
     type_ = column_type(column)
     return None if type_ is None else layout_of(pa.field(column, type_))
+
+
+def known_layout(column: str) -> ColumnLayout:
+    """As `layout`, of a column that is one of the span table, as all are that a directory names."""
+    found = layout(column)
+    assert found is not None
+    return found
+
+
+def dictionary_leaves(columns: Collection[str]) -> list[str]:
+    """The leaves of some columns that Arrow is to read as dictionaries: texts, and the texts of the overflow."""
+    texts = [column for column in columns if column_type(column) == pa.string()]
+    return [*texts, *overflow.DICTIONARIES] if overflow.COLUMN in columns else texts
 
 
 @lru_cache(maxsize=_DISTINCT_MAX)

@@ -31,7 +31,7 @@ from tables.parquet.footer import (
     parse_footer,
     row_group,
 )
-from tables.parquet.layout import layout
+from tables.parquet.layout import known_layout
 
 # A PageLocation, as Arrow and Stretto write it: the headers of its fields, with a number behind each, and its end.
 _LOCATION: Final = np.array([0x16, 0, 0x15, 0, 0x16, 0, 0], np.uint64)
@@ -152,7 +152,10 @@ def parse_pages(tail: bytes, offset: int, directory: Directory | None = None) ->
     rows, columns, chunks, created_by = parse_footer(tail, len(tail) - END_BYTES - size)
     if not chunks or any(chunk.index < offset for chunk in chunks):
         return Pages(b"", (0, rows), {})
-    leaves = list(map(_leaf, chunks, _all_places(chunks, tail, offset)))
+    leaves = [
+        _leaf(chunk.head, chunk.values, chunk.dictionary or None, places)
+        for chunk, places in zip(chunks, _all_places(chunks, tail, offset), strict=True)
+    ]
     return _pages(rows, columns, leaves, created_by)
 
 
@@ -169,11 +172,7 @@ def _pages(rows: int, columns: Iterable[ColumnSchema], leaves: Sequence[_Leaf], 
     return Pages(created_by, (*starts, rows), found)
 
 
-def _leaf(chunk: ColumnChunk, places: Sequence[Sequence[int]]) -> _Leaf:
-    return _leaf_with(chunk.head, chunk.values, chunk.dictionary or None, places)
-
-
-def _leaf_with(head: bytes, values: int, dictionary: int | None, places: Sequence[Sequence[int]]) -> _Leaf:
+def _leaf(head: bytes, values: int, dictionary: int | None, places: Sequence[Sequence[int]]) -> _Leaf:
     ends = [place[0] + place[1] for place in places[-1:]]
     starts = tuple(place[2] for place in places)
     return _Leaf(head, values, dictionary, (*(place[0] for place in places), *ends), starts)
@@ -183,24 +182,19 @@ def _by_directory(tail: bytes, directory: Directory) -> Pages | None:
     """Without the footer, which it takes longer to parse than to decode the pages of a trace; None: the offset indexes
     do not lie one behind the other in front of all else, as a merge writes them.
     """
-    columns, leaves = [], []
-    for name in directory.numbers:
-        known, first = layout(name), directory.first_leaf(name)
-        assert known is not None  # a directory has columns of the span table only
-        columns.append(ColumnSchema(name, known.elements, known.element_count, len(known.paths)))
-        leaves += [directory.leaf(first + number, path) for number, (_, path) in enumerate(known.paths)]
-    all_places = _places_in_order(tail, len(leaves))
+    lying = [leaf for name in directory.numbers for leaf in directory.leaves(name)]
+    all_places = _places_in_order(tail, len(lying))
     if all_places is None:
         return None
-    for leaf, places in zip(leaves, all_places, strict=True):
+    leaves = []
+    for leaf, places in zip(lying, all_places, strict=True):
         begin, end = leaf.start + leaf.dictionary_bytes, leaf.start + leaf.size_bytes
         if not places or places[0][0] != begin or places[-1][0] + places[-1][1] != end:
             return None
-    made = [
-        _leaf_with(leaf.head, leaf.values, leaf.start if leaf.dictionary_bytes else None, places)
-        for leaf, places in zip(leaves, all_places, strict=True)
-    ]
-    return _pages(directory.rows, columns, made, b"")
+        leaves.append(_leaf(leaf.head, leaf.values, leaf.start if leaf.dictionary_bytes else None, places))
+    layouts = {name: known_layout(name) for name in directory.numbers}
+    columns = [ColumnSchema(name, of.elements, of.element_count, len(of.paths)) for name, of in layouts.items()]
+    return _pages(directory.rows, columns, leaves, b"")
 
 
 def _places_in_order(tail: bytes, count: int) -> list[list[list[int]]] | None:

@@ -24,7 +24,7 @@ from tables.parquet.directory import Directory, read_directory
 from tables.parquet.footer import MAGIC, column_chunk, file_end, row_group
 from tables.parquet.footer_guard import read_guarded
 from tables.parquet.joined_pages import Chunk, joined
-from tables.parquet.layout import column_type, layout
+from tables.parquet.layout import column_type, dictionary_leaves, known_layout
 from tables.parquet.open_file import directory_of_end
 from tables.storage.checksum import Tail
 
@@ -124,8 +124,7 @@ def decode(files: Sequence[LoadedFile], column: str, leaf_ends: Sequence[str] | 
 
     leaf_ends: only the leaves whose paths end so; None: all. Raises: DamagedError
     """
-    known, name = layout(column), files[0].path
-    assert known is not None
+    known, name = known_layout(column), files[0].path
     among = f"or one of {len(files) - 1} files read with it"
     if known.element_count == 1 and _is_joined(files):
         with reading(name, f"{among} cannot be read"):
@@ -139,12 +138,10 @@ def decode(files: Sequence[LoadedFile], column: str, leaf_ends: Sequence[str] | 
     ]
     data, checked = _joined(files, column, wanted)
     paths, groups = [path for path, _ in known.paths], range(len(files))
-    dictionaries = [column] if column_type(column) == pa.string() else []
-    dictionaries += [path for path in overflow.DICTIONARIES if path in paths]
     with reading(name, f"{among} cannot be read"):
         file = pq.ParquetFile(
             pa.BufferReader(data),
-            read_dictionary=dictionaries,
+            read_dictionary=dictionary_leaves([column]),
             pre_buffer=False,
             page_checksum_verification=not checked,
         )
@@ -190,8 +187,7 @@ def _joined(files: Sequence[LoadedFile], column: str, wanted: Sequence[int]) -> 
 
     It has no bytes of the leaves that are not wanted.
     """
-    known = layout(column)
-    assert known is not None
+    known = known_layout(column)
     parts: list[Any] = [MAGIC]
     groups = []
     rows, at, checked = 0, len(MAGIC), True
@@ -259,9 +255,8 @@ def read_rows(files: Sequence[LoadedFile], columns: Sequence[str]) -> dict[str, 
 
 
 def _leaves(directory: Directory, column: str) -> range:
-    known, first = layout(column), directory.first_leaf(column)
-    assert known is not None
-    return range(first, first + len(known.paths))
+    first = directory.first_leaf(column)
+    return range(first, first + len(known_layout(column).paths))
 
 
 def _shown_type(column: str) -> Any:
@@ -288,12 +283,10 @@ def _opened_columns(file: LoadedFile, columns: Sequence[str]) -> dict[str, Any]:
 def _opened(file: LoadedFile, names: Sequence[str]) -> dict[str, Any]:
     """Columns that the file has, those of the overflow in it."""
     directory = file.directory
-    texts = [name for name in names if column_type(name) == pa.string()]
-    texts += overflow.DICTIONARIES if overflow.COLUMN in names else ()
     with reading(file.path, "cannot be read"):
         opened = pq.ParquetFile(
             pa.BufferReader(pa.py_buffer(file.data)),
-            read_dictionary=texts,
+            read_dictionary=dictionary_leaves(names),
             pre_buffer=False,
             page_checksum_verification=not directory.checked,
         )

@@ -38,7 +38,7 @@ def by_directory(data: Any) -> DirectoryFile:
 
 
 def encoded(table: pa.Table) -> Any:
-    """As a merge writes files."""
+    """A file whose pages are encoded by hand, with a directory, as compaction writes it."""
     return with_directory(encode_rows(one_chunk(table), key_values(None), 7), table)
 
 
