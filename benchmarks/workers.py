@@ -1,12 +1,13 @@
 """What two workers on this machine take in the time that one does, and what a span costs each.
 
-python -m benchmarks.workers [--spans N] [--rate SPANS_PER_S] [--workers 1,2] [--rounds R]
+python -m benchmarks.workers [--spans N] [--rate SPANS_PER_S] [--workers 1,2] [--rounds R] [--cores-each CORES]
 
 For each number of workers in turn: `stretto run` with a Kafka, and a load over eight connections, at full speed or a
 steady rate, until all spans are searchable. CPU seconds count until all are in blocks, 20 s later; what idle processes
 take in that time is measured before, and left out. Loader and Kafka run on the same cores. So it also says how many
 cores all of them used while the spans were taken: if one worker leaves little of the machine idle, no second one can
-take much more, and the bound says how much it could.
+take much more, and the bound says how much it could. With --cores-each no worker gets more than so many cores: as on a
+machine with room for all of them, loader and Kafka, in small.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,6 +26,7 @@ from typing import Final
 
 from benchmarks import measure, workload
 from benchmarks.__main__ import wait_for
+from benchmarks.cpu_share import limited
 from benchmarks.load import load
 from tests.harness.cluster import Cluster
 
@@ -70,6 +73,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rate", type=float, help="spans a second (default: full speed)")
     parser.add_argument("--workers", default="1,2", help="numbers with a comma between; the first is compared with")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cores-each", type=float, help="limit of each worker, such as 0.4 (Linux, as root)")
     given = parser.parse_args(argv)
     counts = [int(text) for text in given.workers.split(",")]
     workload.make_cache(workload.CACHE)
@@ -77,26 +81,29 @@ def main(argv: list[str]) -> int:
     for _ in range(given.rounds):
         for count in counts:
             with tempfile.TemporaryDirectory(prefix="workers-", dir=workload.CACHE) as folder:
-                runs.append(measured(Path(folder), count, given.spans, given.rate))
+                runs.append(measured(Path(folder), count, given.spans, given.rate, given.cores_each))
             print(runs[-1], flush=True)
     print(compared(runs, counts, os.cpu_count() or 1))
     return 0
 
 
-def measured(folder: Path, count: int, spans: int, rate: float | None) -> Taken:
-    """One run. Raises: BenchError"""
+def measured(folder: Path, count: int, spans: int, rate: float | None, cores_each: float | None = None) -> Taken:
+    """One run. cores_each: limit of each worker. Raises: BenchError"""
     settings = {
         "STRETTO_WORKERS": str(count),
         "STRETTO_KAFKA__PARTITIONS": str(PARTITIONS),
         "STRETTO_LIVE_STORE__BLOCK_AGE_S": str(BLOCK_AGE_S),
         "STRETTO_LIVE_STORE__SEGMENT_AGE_S": "10",
     }
-    with Cluster(folder, settings) as cluster:
+    with Cluster(folder, settings) as cluster, ExitStack() as limits:
         warm, file = folder / "warm.otlp", folder / "load.otlp"
         workload.moved(workload.cached(workload.Options(WARM_SPANS)), time.time_ns(), warm)
         send(cluster, warm, None)
         wait_for(cluster, lambda now: now.received > 0 and now.flushed >= now.received, WAIT_S, LOOK_FOR_BLOCKS_S)
         idle = idle_cores(cluster)
+        if cores_each is not None:
+            workers = [one.pid for one in cluster.processes() if one.name == "worker"]
+            limits.enter_context(limited(workers, cores_each))
         sent = workload.moved(workload.cached(workload.Options(spans)), time.time_ns(), file)
         received = received_by(cluster)
         before, own_s, began_s = cpu_s(cluster), time.process_time(), time.monotonic()

@@ -32,7 +32,13 @@ CPU_WAIT_SECONDS: Final = Histogram(
 )
 GIL_WAIT_SECONDS: Final = Histogram(
     "stretto_event_loop_gil_wait_seconds",
-    "Rest of that delay, in which other threads of this process held the GIL (Linux only).",
+    "Part of that delay in which other threads of this process computed, and may have held the GIL (Linux only).",
+    buckets=_BUCKETS_S,
+)
+OTHER_WAIT_SECONDS: Final = Histogram(
+    "stretto_event_loop_other_wait_seconds",
+    "Rest of that delay, in which nothing of this process computed: whoever held the GIL waited for a CPU, a disk or "
+    "memory, or the host took the CPUs away (Linux only).",
     buckets=_BUCKETS_S,
 )
 
@@ -43,7 +49,7 @@ class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._timer: asyncio.TimerHandle | None = None
-        self._due_s = self._worked_s = self._waited_s = 0.0
+        self._due_s = self._worked_s = self._waited_s = self._all_worked_s = 0.0
         self._schedule: int | None = None  # a file descriptor
 
     async def on_start(self) -> None:
@@ -63,6 +69,7 @@ class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
     def _again(self) -> None:
         # Not the loop's own clock: uvloop's stands still while a callback runs.
         self._due_s, self._worked_s, self._waited_s = time.perf_counter() + _EVERY_S, time.thread_time(), self._waited()
+        self._all_worked_s = time.process_time()
         self._timer = asyncio.get_running_loop().call_later(_EVERY_S, self._look)
 
     def _look(self) -> None:
@@ -72,8 +79,11 @@ class LoopWatch(faust.Service):  # type: ignore[misc]  # Faust has no types here
         WORK_SECONDS.observe(worked_s)
         if self._schedule is not None:
             waited_s = min(late_s - worked_s, self._waited() - self._waited_s)
+            rest_s = late_s - worked_s - waited_s
+            others_s = min(rest_s, max(0.0, time.process_time() - self._all_worked_s - worked_s))
             CPU_WAIT_SECONDS.observe(waited_s)
-            GIL_WAIT_SECONDS.observe(late_s - worked_s - waited_s)
+            GIL_WAIT_SECONDS.observe(others_s)
+            OTHER_WAIT_SECONDS.observe(rest_s - others_s)
         self._again()
 
     def _waited(self) -> float:

@@ -17,6 +17,7 @@ PARTS: Final = {
     "its own work": "stretto_event_loop_work_seconds",
     "no CPU was free": "stretto_event_loop_cpu_wait_seconds",
     "the GIL": "stretto_event_loop_gil_wait_seconds",
+    "nothing of the process ran": "stretto_event_loop_other_wait_seconds",
 }
 
 Buckets = Mapping[float, float]  # upper bound in seconds → how many were not above it

@@ -47,6 +47,12 @@ RESOURCES: Final = Dashboard(
                     "percentunit",
                     "Queries and merges in the same process take it: give them processes of their own.",
                 ),
+                Panel(
+                    "Share of time in which nothing of the process runs",
+                    [Query(rate("stretto_event_loop_other_wait_seconds_sum", "instance"), "{{instance}}")],
+                    "percentunit",
+                    "Threads with the GIL wait for a CPU, a disk or memory, or the host takes the CPUs away.",
+                ),
             ],
         ),
         Row(

@@ -1,11 +1,14 @@
 """What holds up the event loop is seen."""
 
 import asyncio
+import threading
 import time
 
 import pytest
 
-from app.process.loop_watch import STALL_SECONDS, WORK_SECONDS, LoopWatch
+from app.process.loop_watch import GIL_WAIT_SECONDS, OTHER_WAIT_SECONDS, STALL_SECONDS, WORK_SECONDS, LoopWatch
+
+PARTS = (WORK_SECONDS, GIL_WAIT_SECONDS, OTHER_WAIT_SECONDS)
 
 
 def observed(histogram=STALL_SECONDS):
@@ -21,11 +24,36 @@ def work():
         pass
 
 
+def held_by_another_thread():
+    """This thread waits for the GIL, but for the moments in which it has it."""
+    end = threading.Event()
+
+    def spin():
+        while not end.is_set():
+            pass
+
+    other = threading.Thread(target=spin)
+    other.start()
+    until_s, worked_s = time.perf_counter() + 0.3, time.thread_time()
+    while time.perf_counter() < until_s:
+        time.sleep(0)
+    assert time.thread_time() - worked_s < 0.1, "the GIL was free"
+    end.set()
+    other.join()
+
+
 @pytest.mark.parametrize(
-    ("hold_up", "worked"), [pytest.param(lambda: time.sleep(0.2), 0, id="waits"), pytest.param(work, 1, id="works")]
+    ("hold_up", "part"),
+    [
+        pytest.param(lambda: time.sleep(0.2), OTHER_WAIT_SECONDS, id="nothing runs"),
+        pytest.param(held_by_another_thread, GIL_WAIT_SECONDS, id="another thread has the GIL"),
+        pytest.param(work, WORK_SECONDS, id="works"),
+    ],
 )
-def test_a_stall_is_observed(hold_up, worked):
-    """A callback that takes long shows in the histogram; after the stop nothing is observed any more."""
+def test_a_stall_is_observed(hold_up, part):
+    """A callback that takes long shows in the histogram, and in that of the part that took the time. After the stop
+    nothing is observed any more.
+    """
 
     async def run():
         watch = LoopWatch()
@@ -39,7 +67,7 @@ def test_a_stall_is_observed(hold_up, worked):
         assert observed() == ended
 
     looks, stalls = observed()
-    before = observed(WORK_SECONDS)[1]
+    before = {one: observed(one)[1] for one in PARTS}
     asyncio.run(run())
     assert observed()[1] == stalls + 1
-    assert observed(WORK_SECONDS)[1] == before + worked
+    assert {one for one in PARTS if observed(one)[1] > before[one]} == {part}
