@@ -188,6 +188,25 @@ def test_tags_and_values_are_completed(tab):
     expect(rows(page).first).to_be_visible()
 
 
+def test_completions_come_from_a_server_that_was_busy(tab):
+    """Nobody has to type another letter for them."""
+    asked = []
+
+    def values(route):
+        asked.append(route.request.url)
+        if len(asked) <= 2:
+            route.fulfill(status=(429, 503)[len(asked) - 1], body="too many queries at once; ask again later")
+        else:
+            route.continue_()
+
+    tab.page.route("**/api/v2/search/tag/*/values*", values)
+    page = tab.open("/search")
+    write(page, '{ resource.service.name = "')
+    page.keyboard.type("pay")
+    expect(page.locator(".cm-tooltip-autocomplete li", has_text='"payments"')).to_be_visible()
+    assert len(asked) == 3
+
+
 def test_a_wrong_query_is_marked_at_its_place(tab):
     page = tab.open("/search")
     write(page, '{ nmae = "x" }')

@@ -1,6 +1,6 @@
 // What may come next in a query: from the text before the cursor, and the API's tags and values.
 import type { Completion, CompletionContext, CompletionResult } from "@codemirror/autocomplete";
-import { getJson } from "../api/client.ts";
+import { ApiError, getJson } from "../api/client.ts";
 import type { TagNames, TagValues } from "../api/types.ts";
 import { attribute, literal } from "../lib/traceql_text.ts";
 import { loginCount } from "../state/session.ts";
@@ -103,6 +103,22 @@ const AFTER_SPANS = ["| ", "&& ", "|| ", ">> ", "> ", "<< ", "< ", "~ "];
 
 const options = (texts: readonly string[], type: string): Completion[] => texts.map((label) => ({ label, type }));
 
+const TRIES = 5;
+const TRY_AGAIN_MS = 1000;
+
+/** The options, as soon as the server has them. One that is busy or away for a moment is asked again while somebody waits. */
+async function patient(context: CompletionContext, ask: () => Promise<Completion[]>): Promise<Completion[]> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      const passes = error instanceof ApiError && (error.status === 0 || error.status === 429 || error.status >= 500);
+      if (!passes || tries === TRIES || context.aborted) throw error;
+      await new Promise((done) => setTimeout(done, TRY_AGAIN_MS));
+    }
+  }
+}
+
 /** CodeMirror's source of completions. */
 export async function completions(context: CompletionContext): Promise<CompletionResult | null> {
   const text = context.state.sliceDoc(0, context.pos);
@@ -112,9 +128,11 @@ export async function completions(context: CompletionContext): Promise<Completio
   try {
     switch (want.what) {
       case "field":
-        return { from: want.from, options: await fieldOptions(), filter };
-      case "value":
-        return { from: want.from, to: pastQuote(context, want.from), options: await valueOptions(want.field, want.context), filter };
+        return { from: want.from, options: await patient(context, fieldOptions), filter };
+      case "value": {
+        const values = await patient(context, () => valueOptions(want.field, want.context));
+        return { from: want.from, to: pastQuote(context, want.from), options: values, filter };
+      }
       case "join":
         if (!context.explicit) return null;
         return { from: want.from, options: options([...JOINS, ...AFTER_CONDITION], "operator") };
@@ -128,7 +146,7 @@ export async function completions(context: CompletionContext): Promise<Completio
         };
     }
   } catch {
-    return null; // the server is away: whoever writes goes on
+    return null; // the server is away, or knows no answer: whoever writes goes on
   }
 }
 
