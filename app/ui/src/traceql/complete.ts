@@ -59,12 +59,28 @@ function contextOf(text: string, before: readonly Token[], start: number): strin
 const cache = new Map<string, Promise<unknown>>();
 const CACHE_MS = 30_000;
 
+const TRIES = 5;
+const TRY_AGAIN_MS = 1000;
+
+/** An answer, as soon as there is one: a server that is busy or away for a moment is asked again. */
+async function patient<T>(ask: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      const passes = error instanceof ApiError && (error.status === 0 || error.status === 429 || error.status >= 500);
+      if (!passes || tries === TRIES) throw error;
+      await new Promise((done) => setTimeout(done, TRY_AGAIN_MS));
+    }
+  }
+}
+
 /** The same question again within half a minute has the same answer. */
 function cached<T>(path: string, params: Record<string, string | number>): Promise<T> {
   const key = `${loginCount.value} ${path} ${JSON.stringify(params)}`;
   let found = cache.get(key) as Promise<T> | undefined;
   if (!found) {
-    found = getJson<T>(path, { params });
+    found = patient(() => getJson<T>(path, { params }));
     cache.set(key, found);
     const forget = () => cache.delete(key);
     found.then(() => setTimeout(forget, CACHE_MS), forget);
@@ -103,22 +119,6 @@ const AFTER_SPANS = ["| ", "&& ", "|| ", ">> ", "> ", "<< ", "< ", "~ "];
 
 const options = (texts: readonly string[], type: string): Completion[] => texts.map((label) => ({ label, type }));
 
-const TRIES = 5;
-const TRY_AGAIN_MS = 1000;
-
-/** The options, as soon as the server has them. One that is busy or away for a moment is asked again while somebody waits. */
-async function patient(context: CompletionContext, ask: () => Promise<Completion[]>): Promise<Completion[]> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await ask();
-    } catch (error) {
-      const passes = error instanceof ApiError && (error.status === 0 || error.status === 429 || error.status >= 500);
-      if (!passes || tries === TRIES || context.aborted) throw error;
-      await new Promise((done) => setTimeout(done, TRY_AGAIN_MS));
-    }
-  }
-}
-
 /** CodeMirror's source of completions. */
 export async function completions(context: CompletionContext): Promise<CompletionResult | null> {
   const text = context.state.sliceDoc(0, context.pos);
@@ -128,11 +128,9 @@ export async function completions(context: CompletionContext): Promise<Completio
   try {
     switch (want.what) {
       case "field":
-        return { from: want.from, options: await patient(context, fieldOptions), filter };
-      case "value": {
-        const values = await patient(context, () => valueOptions(want.field, want.context));
-        return { from: want.from, to: pastQuote(context, want.from), options: values, filter };
-      }
+        return { from: want.from, options: await fieldOptions(), filter };
+      case "value":
+        return { from: want.from, to: pastQuote(context, want.from), options: await valueOptions(want.field, want.context), filter };
       case "join":
         if (!context.explicit) return null;
         return { from: want.from, options: options([...JOINS, ...AFTER_CONDITION], "operator") };
