@@ -96,7 +96,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=int, default=3000, help="spans a second of the steady load")
     parser.add_argument("--processes", type=int, default=1, help="that send mutated requests")
-    parser.add_argument("--connections", type=int, default=128, help="of all of them")
+    parser.add_argument("--connections", type=int, default=32, help="of all of them; more wait longer, and get no more")
     parser.add_argument("--requests-per-s", type=float, default=1000, help="mutated ones, at most")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="then it sends no more (default: all)")
     parser.add_argument("--rss-mib-max", type=int, default=1024, help="of the worker")
