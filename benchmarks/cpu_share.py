@@ -3,7 +3,7 @@
 A group gives a process and its later children a quota in each period of 10 ms. Needs root.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -27,24 +27,28 @@ def limited(pids: Sequence[int], cores: float, groups: Path = GROUPS) -> Iterato
 
 @contextmanager
 def _group(pid: int, cores: float, groups: Path) -> Iterator[None]:
-    first = groups / "cpu" if (groups / "cpu").is_dir() else groups  # version 1, else 2
-    folder = first / f"stretto-bench-{pid}"
-    quota_us = round(cores * PERIOD_US)
+    is_version_1 = (groups / "cpu").is_dir()
+    above = groups / "cpu" if is_version_1 else groups
+    folder = above / f"stretto-bench-{pid}"
     try:
         folder.mkdir()
     except OSError as error:
-        raise BenchError(f"cannot limit CPU: no control group in {first}: {error}") from error
+        raise BenchError(f"cannot limit CPU: no control group in {above}: {error}") from error
+    period, quota = str(PERIOD_US), str(round(cores * PERIOD_US))
+    limits = {"cpu.cfs_period_us": period, "cpu.cfs_quota_us": quota}
     try:
-        if first == groups:
-            (folder / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
-        else:
-            (folder / "cpu.cfs_period_us").write_text(str(PERIOD_US))
-            (folder / "cpu.cfs_quota_us").write_text(str(quota_us))
-        (folder / "cgroup.procs").write_text(str(pid))
+        _write(folder, limits if is_version_1 else {"cpu.max": f"{quota} {period}"})
+        _write(folder, {"cgroup.procs": str(pid)})
         yield
-    except OSError as error:
-        raise BenchError(f"cannot limit CPU by {folder}: {error}") from error
     finally:
         for member in (folder / "cgroup.procs").read_text().split():
-            (first / "cgroup.procs").write_text(member)
+            (above / "cgroup.procs").write_text(member)
         folder.rmdir()  # its files are none; empty groups alone can go
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        try:
+            (folder / name).write_text(text)
+        except OSError as error:
+            raise BenchError(f"cannot limit CPU by {folder}: {error}") from error

@@ -1,4 +1,4 @@
-"""Limits of CPU that benchmarks set."""
+"""`benchmarks.cpu_share` holds a process to its share of a CPU, and leaves no control group behind."""
 
 import os
 import subprocess
@@ -20,12 +20,18 @@ print(time.process_time())
 
 
 def usable() -> bool:
-    """Whether this process may make control groups with limits of CPU."""
-    version_1 = (GROUPS / "cpu" / "cpu.cfs_quota_us").exists()
-    return os.access(GROUPS, os.W_OK) and (version_1 or (GROUPS / "cpu.max").exists())
+    """Whether this process may make control groups with limits of CPU, of version 1 or 2."""
+    subtree = GROUPS / "cgroup.subtree_control"
+    has_limits = (GROUPS / "cpu" / "cpu.cfs_quota_us").exists() or (
+        subtree.exists() and "cpu" in subtree.read_text().split()
+    )
+    return has_limits and os.access(GROUPS, os.W_OK)
 
 
-@pytest.mark.skipif(not usable(), reason="NO LIMIT OF CPU IS TESTED: no control groups, or not root")
+needs_groups = pytest.mark.skipif(not usable(), reason="NO LIMIT OF CPU IS TESTED: no control groups, or not root")
+
+
+@needs_groups
 def test_a_process_gets_no_more() -> None:
     """A process that spins for a second gets about a fifth of it; its group is gone afterwards."""
     groups = set(GROUPS.glob("**/stretto-bench-*"))
@@ -39,6 +45,14 @@ def test_a_process_gets_no_more() -> None:
             took_s = time.monotonic() - began_s
         assert float(out) < 0.4 * took_s
     assert set(GROUPS.glob("**/stretto-bench-*")) == groups
+
+
+@needs_groups
+def test_errors_of_what_is_measured_stay_what_they_are() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as one:
+        with pytest.raises(FileNotFoundError), limited([one.pid], 0.2):
+            raise FileNotFoundError
+        one.communicate(b"\n")
 
 
 def test_no_control_groups(tmp_path: Path) -> None:
