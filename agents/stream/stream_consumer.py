@@ -97,13 +97,15 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types her
         while not (self.should_stop or fetcher.should_stop):
             try:
                 await super()._drain_messages(fetcher)
-            except ConsumerStoppedError:
-                if self.app.should_stop:
-                    return
+            except ConsumerStoppedError as err:
+                log.debug("%s: %r", self.app.conf.name, err)
             except Exception as err:  # noqa: BLE001  # as the docstring says
                 ERRORS.labels(self.app.conf.name, type(err).__name__).inc()
                 # A record may have been lost on its way: only a new assignment reads it again.
                 self._thread.failure = f"records could not be handed over: {err!r}"
+            # When the app stops, Faust's version also returns although it was cancelled. The end need not wait then.
+            if self.app.should_stop:
+                return
             await asyncio.sleep(_SEEK_AGAIN_S)
 
     def highwater(self, tp: TP) -> int:

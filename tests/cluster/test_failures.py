@@ -106,6 +106,7 @@ def test_stops_within_5_s_and_leaves_nothing(tmp_path: Path, how: signal.Signals
         os.kill(supervisor, how)
         eventually(lambda: [pid for pid in family if alive(pid)], lambda pids: not pids, 10, "still there")
         assert time.monotonic() - started_s < 5
+        assert "killed" not in running.log.read_text()
     with Cluster(tmp_path, SHORT_WINDOWS) as again:
         client = Client(again)
         client.expect_spans("stopped", 60)

@@ -156,6 +156,26 @@ def test_errors_and_slow_ones_without_a_mark(tab):
     expect(page.locator(".difference")).to_have_count(0)
 
 
+WRITES_AT_ONCE = """
+new MutationObserver((_changes, observer) => {
+  const field = document.querySelector("form.where input");
+  if (!field) return;
+  observer.disconnect();
+  field.value = "kind = client";
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+}).observe(document, { childList: true, subtree: true });
+"""
+
+
+def test_what_is_written_first_stays(tab):
+    """Before the page has been painted, and so before its effects have run."""
+    tab.page.add_init_script(WRITES_AT_ONCE)
+    page = tab.open(search("{ }", diff="where"))
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page).to_have_url(re.compile("where=kind"))
+    expect(page.get_by_label("Compare those where")).to_have_value("kind = client")
+
+
 def test_a_condition_of_ones_own_against_the_rest(tab):
     page = tab.open(search("{ kind = server }"))
     page.get_by_role("button", name="spans that …").click()

@@ -118,6 +118,22 @@ def test_keys(see):
     expect(page.get_by_label("Find in the trace")).to_have_value(re.compile("charge"))  # it is text there
 
 
+def test_find_while_writing(see):
+    """The space before the next word stays; Escape takes back what was written last, too."""
+    page = see(SLOW)
+    find = page.get_by_label("Find in the trace")
+    find.press_sequentially("charge ")
+    expect(page).to_have_url(re.compile("find=charge(&|$)"))
+    expect(find).to_have_value("charge ")
+    find.press_sequentially("card")
+    expect(page).to_have_url(re.compile("find=charge(%20|\\+)card"))
+    expect(find).to_have_value("charge card")
+    find.press_sequentially("s")
+    find.press("Escape")
+    expect(page).not_to_have_url(re.compile("find="))
+    expect(find).to_have_value("")
+
+
 def test_find(see):
     """Text anywhere in a span, TraceQL, what does not match hidden; the address has it."""
     page = see(f"{SLOW}?find=timeouterror&only=1")  # of an event

@@ -1,5 +1,5 @@
 // Metrics: any TraceQL metrics query as lines, bars, heatmap or table.
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { getJson } from "../../api/client.ts";
 import type { MetricsAnswer } from "../../api/types.ts";
 import { useQuery } from "../../api/use_query.ts";
@@ -13,6 +13,7 @@ import { Icon } from "../../components/icon.tsx";
 import { RangePicker } from "../../components/range_picker.tsx";
 import { VisitsMenu } from "../../components/visits_menu.tsx";
 import { param, setQuery, url } from "../../router.ts";
+import { useDraft } from "../../state/draft.ts";
 import { type Shortcut, useShortcuts } from "../../state/keys.ts";
 import { now, range, refresh, setRange, stepFor } from "../../state/range.ts";
 import { noteVisit } from "../../state/visits.ts";
@@ -29,8 +30,7 @@ const STEPS = ["1s", "5s", "15s", "30s", "1m", "5m", "15m", "1h"];
 
 export default function Metrics() {
   const query = param("q");
-  const [draft, setDraft] = useState(query);
-  useEffect(() => setDraft(query), [query]);
+  const [draft, setDraft] = useDraft(query);
   useEffect(() => {
     if (query) noteVisit("metrics", url("/charts", { q: query, from: param("from"), to: param("to") }), query);
   }, [query]);

@@ -1,5 +1,5 @@
 // "What is different?": attributes of some spans against the rest, those that differ most first.
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { getJson } from "../../api/client.ts";
 import type { MetricsAnswer } from "../../api/types.ts";
 import { useQuery } from "../../api/use_query.ts";
@@ -8,6 +8,7 @@ import { Empty, Problem, Progress } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
 import { whole } from "../../lib/format.ts";
 import { setQuery } from "../../router.ts";
+import { useDraft } from "../../state/draft.ts";
 import { type Range, range } from "../../state/range.ts";
 import { addCondition, addSpanOfTrace, isOfRoots, spansOf } from "../../traceql/edit.ts";
 import { Depth } from "./depth.tsx";
@@ -49,8 +50,7 @@ export function Diff({ query, selection, kind }: { query: string; selection: Sel
 
 /** Two searches in one: the query, and of its spans those that meet a condition. */
 function Where({ text }: { text: string }) {
-  const [draft, setDraft] = useState(text);
-  useEffect(() => setDraft(text), [text]);
+  const [draft, setDraft] = useDraft(text);
   const submit = (event: Event) => {
     event.preventDefault();
     setQuery({ where: draft.trim().replace(/^\{(.*)\}$/s, "$1").trim() || null });

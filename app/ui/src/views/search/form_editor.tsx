@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Empty } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
 import { setQuery } from "../../router.ts";
+import { useDraft } from "../../state/draft.ts";
 import { fieldValues, type KnownValue, tagFields } from "../../traceql/complete.ts";
 import { EMPTY_FORM, type Form, OPERATORS, type SpanScope, type Tag, fromTraceql, toTraceql, unquoted } from "../../traceql/form.ts";
 import { quoted } from "../../lib/traceql_text.ts";
@@ -128,8 +129,7 @@ function useValues(field: string, context = "{ }"): readonly KnownValue[] {
 const DURATION = /^\d+(\.\d+)?(ns|us|µs|ms|s|m|h)$/;
 
 function DurationField(props: { label: string; value: string; onChange: (text: string) => void }) {
-  const [text, setText] = useState(props.value);
-  useEffect(() => setText(props.value), [props.value]);
+  const [text, setText] = useDraft(props.value);
   const wrong = text !== "" && !DURATION.test(text);
   return (
     <label class="field">

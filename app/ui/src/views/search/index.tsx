@@ -1,8 +1,9 @@
 // Search: see the slow band, mark it, be told what is different about it, open a trace.
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { Problem } from "../../components/basics.tsx";
 import { focusEditor } from "../../components/editor.tsx";
 import { navigate, param, setQuery, url } from "../../router.ts";
+import { useDraft } from "../../state/draft.ts";
 import { type Shortcut, useShortcuts } from "../../state/keys.ts";
 import { inSeconds, now, range, rangeText, refresh } from "../../state/range.ts";
 import { noteVisit } from "../../state/visits.ts";
@@ -18,8 +19,7 @@ import { useSearch } from "./use_search.ts";
 
 export default function Search() {
   const query = queryText();
-  const [draft, setDraft] = useState(query);
-  useEffect(() => setDraft(query), [query]);
+  const [draft, setDraft] = useDraft(query);
   const selection = marked();
   const whole = range.value;
   const shown = isMarked(selection) ? narrowed(query, selection, whole) : { query, range: whole };

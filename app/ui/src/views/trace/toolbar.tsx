@@ -5,6 +5,7 @@ import { Popover, Service } from "../../components/basics.tsx";
 import { Icon } from "../../components/icon.tsx";
 import { count, whole } from "../../lib/format.ts";
 import { setQuery } from "../../router.ts";
+import { useDraft } from "../../state/draft.ts";
 import { counted, findAll, findText, isTraceQL } from "./model/find.ts";
 import type { TraceState } from "./state.ts";
 
@@ -78,13 +79,15 @@ const Toggle = ({ on, label, title, onClick }: { on: boolean; label: string; tit
   </button>
 );
 
+// A space may be the begin of the next word.
+const trimmed = (text: string): string => text.trim();
+
 function Find({ state }: { state: TraceState }) {
   const asked = state.find.value;
-  const [text, setText] = useState(asked);
+  const [text, setText] = useDraft(asked, trimmed);
   const [error, setError] = useState("");
   const [busy, setBusy] = useState(false);
   const typing = useRef(0);
-  useEffect(() => setText(asked), [asked]);
   useEffect(() => {
     setError("");
     if (!asked.trim()) {
@@ -119,17 +122,19 @@ function Find({ state }: { state: TraceState }) {
     clearTimeout(typing.current);
     // An unfinished query would only be refused.
     if (isTraceQL(value) && !value.trimEnd().endsWith("}")) return;
-    typing.current = window.setTimeout(() => setQuery({ find: value.trim() }, { replace: true }), TYPING_MS);
+    typing.current = window.setTimeout(() => setQuery({ find: trimmed(value) }, { replace: true }), TYPING_MS);
   };
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === "Enter") {
       event.preventDefault();
-      if (text.trim() !== asked) {
+      if (trimmed(text) !== asked) {
         clearTimeout(typing.current);
-        setQuery({ find: text.trim() }, { replace: true });
+        setQuery({ find: trimmed(text) }, { replace: true });
       } else goTo(state, state.nextFound(event.shiftKey ? -1 : 1));
     } else if (event.key === "Escape") {
       (event.currentTarget as HTMLElement).blur();
+      clearTimeout(typing.current);
+      setText("");
       if (text) setQuery({ find: "", only: "" }, { replace: true });
     }
   };

@@ -1,9 +1,10 @@
 // Two searches compared: attributes, those first whose values differ most between the spans of one and the other.
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { Empty, Segments } from "../../../components/basics.tsx";
 import { focusEditor } from "../../../components/editor.tsx";
 import { Icon } from "../../../components/icon.tsx";
 import { navigate, param, setQuery } from "../../../router.ts";
+import { useDraft } from "../../../state/draft.ts";
 import { type Shortcut, useShortcuts } from "../../../state/keys.ts";
 import { now, refresh } from "../../../state/range.ts";
 import { addCondition, addSpanOfTrace, isOfRoots } from "../../../traceql/edit.ts";
@@ -32,8 +33,7 @@ function swap(): void {
 
 export default function CompareSearches() {
   const [a, b] = [searchOf("a"), searchOf("b")];
-  const [drafts, setDrafts] = useState({ a: a.query, b: b.query });
-  useEffect(() => setDrafts({ a: a.query, b: b.query }), [a.query, b.query]);
+  const drafts = { a: useDraft(a.query), b: useDraft(b.query) };
   useShortcuts("Compare searches", KEYS);
   const canBeDeep = isOfRoots(a.query) && isOfRoots(b.query);
   const deep = canBeDeep && param("deep") === "1";
@@ -42,7 +42,7 @@ export default function CompareSearches() {
   const found = useMemo(() => (first && second ? differencesBetween(first.values, second.values) : undefined), [first, second]);
   const run = () => {
     now.value = Date.now();
-    const to = (side: Side) => paramsOf(side, { ...searchOf(side), query: drafts[side].trim() });
+    const to = (side: Side) => paramsOf(side, { ...searchOf(side), query: drafts[side][0].trim() });
     setQuery({ ...to("a"), ...to("b") });
   };
   const side = (name: Side) => (
@@ -50,8 +50,8 @@ export default function CompareSearches() {
       side={name}
       search={name === "a" ? a : b}
       asked={asked[name]}
-      draft={drafts[name]}
-      onDraft={(text) => setDrafts((before) => ({ ...before, [name]: text }))}
+      draft={drafts[name][0]}
+      onDraft={drafts[name][1]}
       onRun={run}
     />
   );
