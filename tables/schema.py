@@ -20,6 +20,8 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
+from tables.errors import NEWER
+
 # Files say in their footer, under this key, which version of the table they hold. Files of before November 2026 say
 # nothing: they are of version 1. A new column, or a new type word, is no new version: the name says all. Whoever
 # changes what a name means, or removes a column of FIXED, counts on.
@@ -180,6 +182,11 @@ class AttributeColumn(NamedTuple):
     scope: str  # one of SCOPES
     key: str
     type: str  # a key of ATTRIBUTE_TYPES
+
+
+def unknown_version(found: str) -> str:
+    """What is wrong with a file of a version that this build does not know, to put behind its name."""
+    return f"has version {found} of the schema; this build reads up to {SCHEMA_VERSION}; {NEWER}"
 
 
 def attribute_column(scope: str, key: str, type_: str = "string") -> str:

@@ -20,8 +20,8 @@ import rocksdict
 from faust.stores import base
 from yarl import URL
 
-from tables.errors import NEWER, OutdatedError, StorageError, WireError
-from tables.schema import SCHEMA_VERSION
+from tables.errors import OutdatedError, StorageError, WireError
+from tables.schema import SCHEMA_VERSION, unknown_version
 
 _END: Final = b"\xff"
 _BLOB_BYTES_MIN: Final = 4096
@@ -182,9 +182,7 @@ def _info(value: bytes) -> SegmentInfo:
     except (ValueError, TypeError) as err:
         raise WireError(f"not the description of a segment: {err}") from err
     if info.schema > SCHEMA_VERSION:
-        raise WireError(
-            f"a segment has version {info.schema} of the schema, this build reads {SCHEMA_VERSION}; {NEWER}"
-        )
+        raise WireError(f"a segment {unknown_version(str(info.schema))}")
     return info
 
 

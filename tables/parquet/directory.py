@@ -27,7 +27,7 @@ from tables.columns import overflow
 from tables.columns.arrays import list_values, one_array, spread_bytes
 from tables.parquet.footer import MAGIC, footer_start
 from tables.parquet.layout import Storing, known_layout, layout, leaf_head, storing
-from tables.schema import SCHEMA_VERSION
+from tables.schema import SCHEMA_VERSION, unknown_version
 
 # A larger file is opened as any Parquet file where something of it is decoded.
 SMALL_FILE_BYTES: Final = 512 << 10
@@ -76,7 +76,6 @@ class LeafPlace(NamedTuple):
 class Directory:
     """The columns of a file.
 
-    schema_version: of `tables.schema`, 1: or earlier
     numbers: by name; hidden: the columns in the overflow; bounds: of the columns of BOUNDED that the file has
     knows_integers: whether it has bounds of other columns of integers, too
     checked: the checksum of the pages was right, so that they need no checks of their own
@@ -95,7 +94,6 @@ class Directory:
         "knows_integers",
         "numbers",
         "rows",
-        "schema_version",
     )
 
     def __init__(self, said: Mapping[str, Any], ints: Sequence[int], *, checked: bool) -> None:
@@ -104,7 +102,6 @@ class Directory:
         then for each column its first leaf, then for each its size in memory
         """
         self.rows: int = said["rows"]
-        self.schema_version: int = said.get("schema", 1)
         self.numbers = _column_numbers(tuple(said["columns"]))
         self.hidden: Sequence[str] = said["hidden"]
         self.bounds: Mapping[str, Bounds] = said["bounds"]
@@ -292,9 +289,13 @@ def _parsed(packed: memoryview, trailer: _Trailer, *, checked: bool) -> Director
         text_bytes, width = _HEAD.unpack_from(body)
         at = _HEAD.size + text_bytes
         ints = memoryview(body)[at:].cast("H" if width == struct.calcsize("H") else "I")
-        return Directory(orjson.loads(body[_HEAD.size : at]), ints, checked=checked)
+        said = orjson.loads(body[_HEAD.size : at])
+        version: int = said.get("schema", 1)
+        if version <= SCHEMA_VERSION:
+            return Directory(said, ints, checked=checked)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, struct.error) as err:
         raise ValueError(f"has a directory that cannot be read: {err}") from err
+    raise ValueError(unknown_version(str(version)))
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,6 @@ from tables.errors import DamagedError
 from tables.parquet.decode_errors import reading
 from tables.parquet.directory import Directory
 from tables.parquet.open_file import directory_of_end, read_tail
-from tables.schema import SCHEMA_VERSION
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
@@ -66,8 +65,7 @@ class FileEnd:
         if found is not None:
             return found
         found = directory_of_end(self._name, self.read())
-        # Opening a file of a later version says what is wrong with it.
-        if found is None or found.schema_version > SCHEMA_VERSION:
+        if found is None:
             return None
         if found.rows != rows:
             raise DamagedError(self._name, f"has {found.rows} rows of {rows}")

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 
 from tables.columns import overflow
 from tables.columns.arrays import one_array
-from tables.errors import NEWER, DamagedError
+from tables.errors import DamagedError
 from tables.parquet.decode_errors import check_codes, reading
 from tables.parquet.decoded_size import TextLeaves, decoded_size
 from tables.parquet.directory import Bounds, Directory, directory_of_tail
 from tables.parquet.file_columns import KEY_LEAF, ColumnShape, Range, is_many
 from tables.parquet.footer_guard import read_guarded
-from tables.schema import SCHEMA_KEY, SCHEMA_VERSION
+from tables.schema import SCHEMA_KEY, SCHEMA_VERSION, unknown_version
 from tables.storage.checksum import Tail
 from tables.storage.object_store import RangeFile
 
@@ -126,7 +126,7 @@ def open_parquet(name: str, open_file: Callable[[], RangeFile], end: Any | None,
             metadata = pq.read_metadata(pa.BufferReader(end))
         else:
             metadata = pq.read_metadata(open_file()) if is_own else read_guarded(name, open_file())
-        _check_version(name, metadata)
+        check_version(name, metadata)
         # Not metadata.schema: that one and the metadata know each other, and so stay for good, unseen by the cache.
         schema = pq.ParquetSchema(metadata).to_arrow_schema()
         strings = [field.name for field in schema if field.type == pa.string()]
@@ -161,11 +161,11 @@ def directory_of_end(name: str, end: Any | None) -> Directory | None:
         raise DamagedError(name, str(err)) from err
 
 
-def _check_version(name: str, metadata: pq.FileMetaData) -> None:
+def check_version(name: str, metadata: pq.FileMetaData) -> None:
+    """Raises: DamagedError: this build does not know the version of the schema that the footer names"""
     version = (metadata.metadata or {}).get(SCHEMA_KEY.encode(), b"1")
     if not version.isdigit() or int(version) > SCHEMA_VERSION:
-        found = version.decode(errors="replace")[:20]
-        raise DamagedError(name, f"has version {found} of the schema; this build reads up to {SCHEMA_VERSION}; {NEWER}")
+        raise DamagedError(name, unknown_version(version.decode(errors="replace")[:20]))
 
 
 def read_tail(name: str, open_file: Callable[[], RangeFile], tail: Tail) -> Any:

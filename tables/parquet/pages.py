@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from tables.columns.varint import unsigned_varints
 from tables.parquet import thrift
@@ -39,6 +40,9 @@ _PLACES_HEADER: Final = 0x19  # of an OffsetIndex's first field, a list
 # Bytes between two wanted ranges that are read along with them: less than another request costs.
 _HOLE_BYTES_MAX: Final = 256 << 10
 
+_BYTES: Final = 8  # of an int64
+
+Places = npt.NDArray[np.int64]  # a row for each page: its offset, its bytes with its header, its first row
 Range = tuple[int, int]
 ReadRanges = Callable[[Sequence[Range]], Sequence[Any]]  # the file's bytes from start to end, of several ranges at once
 
@@ -48,14 +52,14 @@ class _Leaf:
     """A leaf column.
 
     head: its ColumnMetaData up to codec; dictionary: its offset; None: no dictionary
-    pages: offset of each page, and the end of the last one; starts: the first row of each page
+    pages: offset of each page, and the end of the last one; starts: the first row of each page, int64 as bytes
     """
 
     head: bytes
     values: int
     dictionary: int | None
-    pages: tuple[int, ...]
-    starts: tuple[int, ...]
+    pages: "memoryview[int]"
+    starts: bytes
 
     def ranges(self, first: int, end: int) -> list[Range]:
         """The byte ranges that decoding the pages needs."""
@@ -152,9 +156,12 @@ def parse_pages(tail: bytes, offset: int, directory: Directory | None = None) ->
     rows, columns, chunks, created_by = parse_footer(tail, len(tail) - END_BYTES - size)
     if not chunks or any(chunk.index < offset for chunk in chunks):
         return Pages(b"", (0, rows), {})
+    placed = _placed(*_all_places(chunks, tail, offset))
+    if placed is None:
+        return Pages(b"", (0, rows), {})
     leaves = [
-        _leaf(chunk.head, chunk.values, chunk.dictionary or None, places)
-        for chunk, places in zip(chunks, _all_places(chunks, tail, offset), strict=True)
+        _Leaf(chunk.head, chunk.values, chunk.dictionary or None, *of_chunk)
+        for chunk, of_chunk in zip(chunks, placed, strict=True)
     ]
     return _pages(rows, columns, leaves, created_by)
 
@@ -169,13 +176,7 @@ def _pages(rows: int, columns: Iterable[ColumnSchema], leaves: Sequence[_Leaf], 
         at += count
         if all(leaf.starts == starts for leaf in of_column):
             found[name] = _Column(schema, elements, of_column)
-    return Pages(created_by, (*starts, rows), found)
-
-
-def _leaf(head: bytes, values: int, dictionary: int | None, places: Sequence[Sequence[int]]) -> _Leaf:
-    ends = [place[0] + place[1] for place in places[-1:]]
-    starts = tuple(place[2] for place in places)
-    return _Leaf(head, values, dictionary, (*(place[0] for place in places), *ends), starts)
+    return Pages(created_by, (*memoryview(starts).cast("q"), rows), found)
 
 
 def _by_directory(tail: bytes, directory: Directory) -> Pages | None:
@@ -183,61 +184,84 @@ def _by_directory(tail: bytes, directory: Directory) -> Pages | None:
     do not lie one behind the other in front of all else, as a merge writes them.
     """
     lying = [leaf for name in directory.numbers for leaf in directory.leaves(name)]
-    all_places = _places_in_order(tail, len(lying))
-    if all_places is None:
+    places = _places_in_order(tail, len(lying))
+    placed = None if places is None else _placed(*places)
+    if placed is None:
         return None
     leaves = []
-    for leaf, places in zip(lying, all_places, strict=True):
-        begin, end = leaf.start + leaf.dictionary_bytes, leaf.start + leaf.size_bytes
-        if not places or places[0][0] != begin or places[-1][0] + places[-1][1] != end:
+    for leaf, (pages, starts) in zip(lying, placed, strict=True):
+        if pages[0] != leaf.start + leaf.dictionary_bytes or pages[-1] != leaf.start + leaf.size_bytes:
             return None
-        leaves.append(_leaf(leaf.head, leaf.values, leaf.start if leaf.dictionary_bytes else None, places))
+        dictionary = leaf.start if leaf.dictionary_bytes else None
+        leaves.append(_Leaf(leaf.head, leaf.values, dictionary, pages, starts))
     layouts = {name: known_layout(name) for name in directory.numbers}
     columns = [ColumnSchema(name, of.elements, of.element_count, len(of.paths)) for name, of in layouts.items()]
     return _pages(directory.rows, columns, leaves, b"")
 
 
-def _places_in_order(tail: bytes, count: int) -> list[list[list[int]]] | None:
-    """As `page_places`, of so many offset indexes one behind the other; None: there are not so many."""
+def _places_in_order(tail: bytes, count: int) -> tuple[Places, list[int]] | None:
+    """As `_all_places`, of so many offset indexes one behind the other; None: there are not so many."""
     # Each number of a place, each header of its fields and its end is a varint.
-    number_ends = np.flatnonzero(np.frombuffer(tail, np.uint8) < 0x80).tolist()
+    number_ends = np.flatnonzero(np.frombuffer(tail, np.uint8) < 0x80)
     at, bodies, counts = 0, [], []
     try:
         for _ in range(count):
             reader = thrift.ThriftReader(tail, at + 1)
             counts.append(len(reader.structs()))
             begin = reader.at
-            end = number_ends[bisect_left(number_ends, begin) + len(_LOCATION) * counts[-1] - 1] + 1
+            end = int(number_ends[np.searchsorted(number_ends, begin) + len(_LOCATION) * counts[-1] - 1]) + 1
             if tail[at] != _PLACES_HEADER or tail[end] != 0:
                 return None
             bodies.append(tail[begin:end])
             at = end + 1
     except (IndexError, ValueError):
         return None
-    return _located(bodies, counts)
+    found = _located(bodies, counts)
+    return None if found is None else (found, counts)
 
 
-def _all_places(chunks: Sequence[ColumnChunk], tail: bytes, offset: int) -> list[list[list[int]]]:
-    """As `page_places`, of all leaves: a file has thousands of pages."""
+def _all_places(chunks: Sequence[ColumnChunk], tail: bytes, offset: int) -> tuple[Places, list[int]]:
+    """The places of the pages of all leaves, and how many each leaf has: a file has thousands of pages."""
     bodies, counts = [], []
     for chunk in chunks:
         reader = thrift.ThriftReader(tail, chunk.index - offset + 1)
         counts.append(len(reader.structs()))
         bodies.append(tail[reader.at : chunk.index - offset + chunk.index_bytes - 1])
     found = _located(bodies, counts)
-    return [page_places(tail, chunk.index - offset) for chunk in chunks] if found is None else found
+    if found is not None:
+        return found, counts
+    places = [page_places(tail, chunk.index - offset) for chunk in chunks]
+    table = np.array([place for of_chunk in places for place in of_chunk], np.int64).reshape(-1, 3)
+    return table, [len(of_chunk) for of_chunk in places]
 
 
-def _located(bodies: Sequence[bytes], counts: Sequence[int]) -> list[list[list[int]]] | None:
-    """The places of each leaf. In: its PageLocations, and how many; None: they have other fields than are known here"""
+def _located(bodies: Sequence[bytes], counts: Sequence[int]) -> Places | None:
+    """The places of all leaves. In: the PageLocations of each, and how many; None: they have other fields than are
+    known here
+    """
     numbers = unsigned_varints(b"".join(bodies))
     places = numbers.reshape(-1, len(_LOCATION)) if len(numbers) == len(_LOCATION) * sum(counts) else None
     if places is None or bool((places[:, ::2] != _LOCATION[::2]).any()):
         return None
     # None of the numbers is less than 0.
-    found = (places[:, 1::2] >> np.uint64(1)).tolist()
-    ends = np.cumsum(counts).tolist()
-    return [found[end - count : end] for count, end in zip(counts, ends, strict=True)]
+    return (places[:, 1::2] >> np.uint64(1)).view(np.int64)
+
+
+def _placed(places: Places, counts: Sequence[int]) -> list[tuple["memoryview[int]", bytes]] | None:
+    """The `pages` and `starts` of each leaf; None: one has no pages."""
+    if not all(counts):
+        return None
+    page_ends = np.cumsum(counts)
+    behind = page_ends + np.arange(len(counts))  # each leaf has one offset more than pages
+    offsets = np.empty(len(places) + len(counts), np.int64)
+    offsets[behind] = places[page_ends - 1, 0] + places[page_ends - 1, 1]
+    offsets[np.arange(len(places)) + np.repeat(np.arange(len(counts)), counts)] = places[:, 0]
+    pages, starts = memoryview(offsets), places[:, 2].tobytes()
+    of_leaves = zip(behind.tolist(), page_ends.tolist(), counts, strict=True)
+    return [
+        (pages[stop - count : stop + 1], starts[_BYTES * (end - count) : _BYTES * end])
+        for stop, end, count in of_leaves
+    ]
 
 
 def page_places(data: Any, at: int) -> list[list[int]]:

@@ -25,7 +25,7 @@ from tables.parquet.footer import MAGIC, column_chunk, file_end, row_group
 from tables.parquet.footer_guard import read_guarded
 from tables.parquet.joined_pages import Chunk, joined
 from tables.parquet.layout import column_type, dictionary_leaves, known_layout
-from tables.parquet.open_file import directory_of_end
+from tables.parquet.open_file import check_version, directory_of_end
 from tables.storage.checksum import Tail
 
 # On average, of a file. Of files of 200 rows columns take a third less so, of 2,400 it does not pay.
@@ -96,6 +96,7 @@ def _from_footer(path: str, view: memoryview) -> Directory:
         metadata = read_guarded(path, open_file())
         if metadata.num_row_groups != 1:
             raise DamagedError(path, f"has {metadata.num_row_groups} row groups; this build reads files with one")
+        check_version(path, metadata)
 
         def size_of(_: str, leaves: range) -> int:
             return decoded_size(metadata, leaves, open_file)

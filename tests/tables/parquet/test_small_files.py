@@ -14,9 +14,9 @@ from tables.parquet.directory import SMALL_FILE_BYTES, Directory, read_directory
 from tables.parquet.footer import footer_start
 from tables.parquet.layout import layout
 from tables.parquet.read import ParquetSource
-from tables.parquet.small_files import LoadedFile, SmallFile, decode, digests_of_rows, load
+from tables.parquet.small_files import LoadedFile, SmallFile, decode, describe, digests_of_rows, load
 from tables.parquet.write import to_parquet
-from tables.schema import EVENT
+from tables.schema import EVENT, SCHEMA_VERSION
 from tables.seal import seal
 from tables.storage.byte_cache import ByteCache
 from tables.storage.checksum import tail_of
@@ -93,6 +93,27 @@ def test_files_without_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
         array = decode(files, column)
         values = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
         assert values.to_pylist() == 3 * table[column].to_pylist()
+
+
+@pytest.mark.parametrize("directory", [True, False], ids=["by directory", "by footer"])
+def test_files_of_a_later_version_are_refused(monkeypatch: pytest.MonkeyPatch, directory: bool) -> None:
+    """As larger ones: what its columns mean is not known, whatever they are called."""
+    with monkeypatch.context() as later:
+        for module in ("directory", "write"):
+            later.setattr(f"tables.parquet.{module}.SCHEMA_VERSION", SCHEMA_VERSION + 1)
+        if not directory:
+            later.setattr("tables.parquet.write.with_directory", lambda data, _: data)
+        data = to_parquet(table_of())
+    refused = pytest.raises(DamagedError, match=r"file has version 2 of the schema; .*a newer version of Stretto")
+    with refused:
+        loaded(data)
+    end = data.to_pybytes()[len(data) - tail_of(data).size_bytes :]
+    if directory:
+        with refused:
+            describe(SmallFile("file", len(data), 3, tail_of(data)), end)
+    source = ParquetSource("file", lambda: file_of(data), ByteCache("test", 1 << 24), 3, tail=tail_of(data))
+    with refused:
+        source.read(["name"])
 
 
 def wide_table() -> pa.Table:
