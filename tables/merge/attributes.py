@@ -1,7 +1,7 @@
 """Which attributes of merged rows have a column of their own, and which are in the overflow."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tables.columns import overflow
+from tables.columns.arrays import valid_rows
 from tables.columns.overflow import Overflow, SparseColumns, rarest, value_field
 from tables.columns.types import Int64s
 from tables.columns.whole_traces import SERVICE_NAME
@@ -91,17 +92,25 @@ class Attributes:
                 end += len(at)
         return overflow.joined_values(arrays).take(pa.array(index, mask=index < 0))
 
-    def to_overflow(self, columns: Mapping[str, Any], place: Int64s | None) -> dict[str, Any]:
+    def to_overflow(self, parts: Sequence[Part], names: Iterable[str], place: Int64s | None) -> dict[str, Any]:
         """The column `overflow`, if any row has an entry.
 
-        columns: those of `rare` that some parts have as columns, in the old order of rows
+        names: those of `rare` that some parts have as columns: may be thousands. So only their values are put together,
+        not a column as long as all parts.
         place: the new row of each old one, -1: it is left out; None: rows stay where they are
         """
         collected = Overflow(self._rows if place is None else int((place >= 0).sum()))
-        for name, array in columns.items():
-            rows = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
-            if len(rows):
-                _add(collected, rows, _entries(name, array.drop_null()), place)
+        firsts = np.cumsum([0, *(part.rows for part in parts)]).tolist()
+        for name in names:
+            found = [
+                (first, array)
+                for first, part in zip(firsts, parts, strict=False)
+                if (array := part.columns.get(name)) is not None and array.null_count < len(array)
+            ]
+            if found:
+                rows = np.concatenate([first + np.flatnonzero(valid_rows(array)) for first, array in found])
+                values = overflow.joined_values([array.drop_null() for _, array in found])
+                _add(collected, rows, _entries(name, values), place)
         for one in self._sparse:
             stay = np.zeros(len(one.columns.ends), np.bool_)
             stay[[number for name, number in one.columns.names.items() if name in self.rare]] = True

@@ -27,11 +27,12 @@ _PLAIN_BYTES_MAX: Final = 16 << 20
 
 class Sample(NamedTuple):
     """ids: trace ids of some rows, ascending, the first and the last row's among them; bytes: of the file's pages,
-    decompressed
+    decompressed; flat: the names of the columns with one value a row
     """
 
     ids: Ids
     bytes: int
+    flat: frozenset[str]
 
 
 class MergeInput(Protocol):
@@ -84,7 +85,9 @@ class ParquetInput:
                 self.open_file(), metadata=metadata, pre_buffer=False, page_checksum_verification=True
             )
             ids = one_array(file.read(["trace_id"], use_threads=False)["trace_id"])
-        return Sample(sampled(ids, step), int(group.total_byte_size))
+        paths = (group.column(number).path_in_schema for number in range(metadata.num_columns))
+        flat = frozenset(path for path in paths if ".list." not in path)
+        return Sample(sampled(ids, step), int(group.total_byte_size), flat)
 
     def columns(self) -> Columns:
         """Texts that the file has in a dictionary come as DictionaryArray, with indices as narrow as they can be."""

@@ -24,10 +24,15 @@ from tables.merge.inputs import MergeInput
 from tables.merge.rows import MergedRows, merge_rows
 from tables.merge.spill import HeldRows, Spill, SpilledInput
 from tables.parquet.encode_file import encode_parquet
+from tables.schema import FIXED
 
 FILE_ROWS: Final = 262_144
 # Of rows with large values fewer make a file. Usual spans take 80 bytes, decompressed.
 _FILE_BYTES: Final = 32 << 20
+# Of rows with many columns, too. In a file a column without a value takes next to nothing, in memory a code of a byte,
+# and a bit, for each row.
+_CELL_BYTES: Final = 9 / 8
+_DECODED_BYTES: Final = 64 << 20
 # Inputs of so few bytes are not looked at before: they make one file.
 _ONE_FILE_BYTES: Final = 32 << 20
 _HELD_BYTES_MAX: Final = 64 << 20
@@ -139,13 +144,17 @@ class _Merge:
         self._plan(inputs, settings.file_rows)
 
     def _plan(self, inputs: Sequence[MergeInput], file_rows: int) -> None:
-        rows = sum(one.rows for one in inputs)
+        rows, columns_max = sum(one.rows for one in inputs), self._columns_max + len(FIXED)
         self._bounds: Ids = np.empty(0, "S16")
         self._waiting = [(0, number, one) for number, one in enumerate(inputs)]  # with the range of their first row
-        if rows <= file_rows and sum(one.size_bytes for one in inputs) <= _ONE_FILE_BYTES:
+        few = rows <= file_rows and rows * columns_max * _CELL_BYTES <= _DECODED_BYTES
+        if few and sum(one.size_bytes for one in inputs) <= _ONE_FILE_BYTES:
             return
         samples = [one.sample(max(1, file_rows // _SAMPLES_A_RANGE)) for one in inputs]
-        ranges = max(-(-rows // file_rows), -(-sum(one.bytes for one in samples) // _FILE_BYTES))
+        size = sum(one.bytes for one in samples)
+        columns = min(columns_max, len(frozenset().union(*(one.flat for one in samples))))
+        decoded = size + int(rows * columns * _CELL_BYTES)
+        ranges = max(-(-rows // file_rows), -(-size // _FILE_BYTES), -(-decoded // _DECODED_BYTES))
         if ranges > 1:
             ids = np.sort(np.concatenate([one.ids for one in samples]))
             self._bounds = unique(ids[np.arange(1, ranges) * len(ids) // ranges])

@@ -82,14 +82,12 @@ def _columns(
     order = moved(rows, total)
     all_used = len(rows) == total and all(part.whole for part in parts)
     hidden = set(attributes.from_overflow())
-    rare: dict[str, Any] = {}
     columns: dict[str, Any] = {}
     freed = 0
-    names = [name for name in column_names(parts) if name != overflow.COLUMN]
+    given = [name for name in column_names(parts) if name != overflow.COLUMN]
+    rare = [name for name in given if name in attributes.rare]
+    names = dict.fromkeys(name for name in given if name not in attributes.rare)
     for name in [*names, *sorted(hidden.difference(names))]:
-        if name in attributes.rare:
-            rare[name] = joined(name, parts, None)
-            continue
         if name in hidden:
             own = joined(name, parts, None) if name in names else None
             array = attributes.column(name, own)
@@ -107,6 +105,4 @@ def _columns(
                 memory.keep()
         if array.null_count < len(array):
             columns[name] = array
-    if order is None:
-        return columns | attributes.to_overflow(rare, None)
-    return columns | attributes.to_overflow(rare, order.places())
+    return columns | attributes.to_overflow(parts, rare, None if order is None else order.places())

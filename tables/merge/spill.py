@@ -133,10 +133,12 @@ class SpilledInput:
             writer.write_table(table)
         self.size_bytes = path.stat().st_size
         self._bytes = table.nbytes
+        self._flat = frozenset(field.name for field in table.schema if not pa.types.is_nested(field.type))
 
     def sample(self, step: int) -> Sample:
         """The trace id of every `step`-th row."""
-        return Sample(np.r_[self._ids[:-1][:: max(1, step // _SAMPLED_ROWS)], self._ids[-1:]], self._bytes)
+        ids = np.r_[self._ids[:-1][:: max(1, step // _SAMPLED_ROWS)], self._ids[-1:]]
+        return Sample(ids, self._bytes, self._flat)
 
     def columns(self) -> Columns:
         """Reads back all columns. Rows on disk can be read only once."""

@@ -256,7 +256,7 @@ def _placed(places: Places, counts: Sequence[int]) -> list[tuple["memoryview[int
     offsets = np.empty(len(places) + len(counts), np.int64)
     offsets[behind] = places[page_ends - 1, 0] + places[page_ends - 1, 1]
     offsets[np.arange(len(places)) + np.repeat(np.arange(len(counts)), counts)] = places[:, 0]
-    pages, starts = memoryview(offsets), places[:, 2].tobytes()
+    pages, starts = offsets.data, places[:, 2].tobytes()
     of_leaves = zip(behind.tolist(), page_ends.tolist(), counts, strict=True)
     return [
         (pages[stop - count : stop + 1], starts[_BYTES * (end - count) : _BYTES * end])

@@ -1,5 +1,6 @@
 """Inputs that few write, and that every merge must take."""
 
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ import pytest
 
 from tables.errors import DamagedError
 from tables.merge import merge as merge_module
+from tables.merge.attributes import Attributes
+from tables.merge.columns import Part
 from tables.merge.inputs import ParquetInput
 from tables.merge.merge import MergedFile, merge
+from tables.merge.rows import _columns as merged_columns
 from tables.parquet.write import to_parquet
 from tables.schema import FIXED
 from tests.helpers.files import file_of
@@ -163,3 +167,40 @@ def test_the_rarest_attributes_of_the_whole_go_to_the_overflow() -> None:
     table = read(files)
     assert "span.rare" not in table.column_names
     assert [entry["column"] for lists in table["overflow"].to_pylist() for entry in lists or []] == ["span.rare"]
+
+
+def test_many_columns_make_smaller_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory each row has a code in each column, with a value or without; in the files it takes nothing."""
+    rows, columns = 4_000, 400
+    wide = {f"span.k{n:03d}": pa.array([None] * n + ["v"] + [None] * (rows - n - 1)) for n in range(columns)}
+    tables = [table_of([(n, 1) for n in range(rows)], **wide), table_of([(n, 2) for n in range(rows)], **wide)]
+    for columns_max, cells_a_row in ((columns, columns), (50, 50)):
+        monkeypatch.setattr(merge_module, "_DECODED_BYTES", 1 << 20)
+        files = merged(tables, columns_max, 100_000)
+        at_most = (1 << 20) / (cells_a_row + len(FIXED)) / (9 / 8)
+        assert 0.4 * at_most < 2 * rows / len(files) <= at_most
+        monkeypatch.setattr(merge_module, "_DECODED_BYTES", 1 << 30)
+        assert len(merged(tables, columns_max, 100_000)) == 1
+        assert spans(read(files)) == [(n, m) for n in range(rows) for m in (1, 2)]
+
+
+def test_rare_attributes_take_memory_for_their_values_only() -> None:
+    """Not for each row, of which there may be hundreds of thousands, and thousands of such attributes."""
+    rows, names = 40_000, [f"span.k{n:03d}" for n in range(500)]
+
+    def column(at: int) -> Any:
+        codes = np.zeros(rows, np.int8)
+        return pa.DictionaryArray.from_arrays(pa.array(codes, mask=np.arange(rows) != at), ["v"])
+
+    parts = [
+        Part({"trace_id": table_of([(1, 1)])["trace_id"].chunk(0).take(pa.array(np.zeros(rows, np.int8)))}
+             | {name: column(at) for at, name in enumerate(names)}, whole=True)
+        for _ in range(2)
+    ]  # fmt: skip
+    tracemalloc.start()
+    columns = merged_columns(parts, np.arange(2 * rows), Attributes(parts, frozenset(names)))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert columns["overflow"].null_count == 0
+    assert len(columns["overflow"].values) == 2 * len(names)
+    assert peak_bytes < 8_000_000  # 45 MB with a code for each row
