@@ -144,9 +144,11 @@ def test_what_a_file_has_is_known_without_opening_it(attribute_columns_max: int)
 
 
 def test_a_file_of_a_later_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tables.parquet.directory.SCHEMA_VERSION", 99)
-    monkeypatch.setattr("tables.parquet.write.SCHEMA_VERSION", 99)
-    source, _ = with_tail(to_parquet(load_table(SPANS)))
+    with monkeypatch.context() as later:
+        later.setattr("tables.parquet.directory.SCHEMA_VERSION", 99)
+        later.setattr("tables.parquet.write.SCHEMA_VERSION", 99)
+        data = to_parquet(load_table(SPANS))
+    source, _ = with_tail(data)
     with pytest.raises(DamagedError, match="version 99 of the schema"):
         assert source.columns
 
