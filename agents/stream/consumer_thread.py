@@ -72,7 +72,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Fa
         """
         running = asyncio.run_coroutine_threadsafe(self._called(fun, args, kwargs), self.thread_loop)
         # A caller that stops waiting does not cancel it: records already taken from aiokafka would be lost.
-        return await asyncio.shield(asyncio.wrap_future(running))
+        result = asyncio.wrap_future(running)
+        result.add_done_callback(_seen)
+        return await asyncio.shield(result)
 
     async def _called(self, fun: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         task = asyncio.current_task()
@@ -271,6 +273,12 @@ def _size(records: Mapping[Any, Sequence[Any]]) -> tuple[int, int]:
     """Records, and the bytes of their values."""
     values = [record.value for found in records.values() for record in found]
     return len(values), sum(len(value) for value in values if value)
+
+
+def _seen(result: "asyncio.Future[Any]") -> None:
+    """At the end of the worker nobody may wait any more: asyncio would log the error as one that nobody has seen."""
+    if not result.cancelled():
+        result.exception()
 
 
 async def _until(ended: "asyncio.Future[None]") -> None:

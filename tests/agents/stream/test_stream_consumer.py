@@ -236,30 +236,6 @@ async def test_record_that_cannot_be_handed_over(tmp_path: Path, monkeypatch: py
 
 
 @in_loop
-async def test_cancelled_fetcher_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the end of the worker each app cancels its fetcher and waits for it, one app after the other. Faust's part of
-    it takes the cancellation for its end, and nothing may wait after it.
-    """
-    monkeypatch.setattr("agents.stream.stream_consumer._SEEK_AGAIN_S", 60.0)
-    made = stream_app(tmp_path)
-    consumer, waits = made.consumer, asyncio.Event()
-
-    async def getmany(timeout: float) -> Any:
-        waits.set()
-        await asyncio.Event().wait()
-        yield
-
-    consumer.getmany = getmany
-    fetcher = SimpleNamespace(should_stop=False, _stopped=asyncio.Event())
-    draining = asyncio.ensure_future(consumer._drain_messages(fetcher))
-    await waits.wait()
-    made._stopped.set()
-    draining.cancel()
-    await asyncio.wait({draining}, timeout=5)
-    assert draining.done()
-
-
-@in_loop
 async def test_resuming_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kafka away in the midst of an assignment: Faust would end the worker, or go on without having sought."""
     monkeypatch.setattr("agents.stream.stream_consumer._SEEK_AGAIN_S", 0.0)
